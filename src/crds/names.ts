@@ -1,0 +1,61 @@
+/**
+ * Every name that leaves the process: API group, labels, annotations, taints, finalizer, markers.
+ * Owns the spelling; nothing else may write one of these strings out.
+ */
+
+export const GROUP = 'kata-operator.dev';
+export const VERSION = 'v1alpha1';
+export const API_VERSION = `${GROUP}/${VERSION}`;
+
+export const FINALIZER = `${GROUP}/uninstall`;
+
+export const LABEL = {
+  /** `<deployment>.<revision>` or `<deployment>.remove`: selects the DaemonSet that works on the node. */
+  claim: `${GROUP}/claim`,
+  /** Revision that is verified on the node. */
+  revision: `${GROUP}/revision`,
+  /** `true` or `false`: KVM answered its ioctl. */
+  kvm: `${GROUP}/kvm`,
+  /** What users of kata-deploy already select on. */
+  kataRuntime: 'katacontainers.io/kata-runtime',
+  /** On everything that belongs to one KataDeployment. */
+  deployment: `${GROUP}/deployment`,
+  managedBy: 'app.kubernetes.io/managed-by',
+  component: 'app.kubernetes.io/component',
+  name: 'app.kubernetes.io/name',
+} as const;
+
+export const MANAGED_BY = 'kata-operator';
+
+/** `runtime.kata-operator.dev/kata-fc`: this handler is served on this node. */
+export function handlerLabel(handler: string): string {
+  return `${HANDLER_LABEL_PREFIX}${handler}`;
+}
+export const HANDLER_LABEL_PREFIX = `runtime.${GROUP}/`;
+
+export const ANNOTATION = {
+  /** On a KataNode: any new value makes the node be tried again. */
+  retry: `${GROUP}/retry`,
+} as const;
+
+/** The value of the claim label that has a node cleaned. */
+export const REMOVE = 'remove';
+
+export function claimValue(deployment: string, revision: string): string {
+  return `${deployment}.${revision}`;
+}
+
+/** Undefined when the value is not of our form. Deployment names are DNS labels: they hold no dot. */
+export function parseClaim(value: string): { deployment: string; revision: string } | undefined {
+  const dot = value.indexOf('.');
+  if (dot <= 0 || dot === value.length - 1) return undefined;
+  return { deployment: value.slice(0, dot), revision: value.slice(dot + 1) };
+}
+
+/** Paths on the host. Everything of ours is under these two, and nothing else is. */
+export const HOST_PATHS = {
+  installation: '/opt/kata',
+  versions: '/opt/kata/versions',
+  revisions: '/opt/kata/revisions',
+  state: '/var/lib/kata-operator',
+} as const;
