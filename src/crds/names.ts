@@ -52,10 +52,10 @@ export function parseClaim(value: string): { deployment: string; revision: strin
   return { deployment: value.slice(0, dot), revision: value.slice(dot + 1) };
 }
 
-/** Paths on the host. Everything of ours is under these two, and nothing else is. */
+/** Paths on the host. Everything of ours is under the first, so one mount of /opt serves staging and nothing stays behind. */
 export const HOST_PATHS = {
   installation: '/opt/kata',
   versions: '/opt/kata/versions',
   revisions: '/opt/kata/revisions',
-  state: '/var/lib/kata-operator',
+  state: '/opt/kata/state',
 } as const;
