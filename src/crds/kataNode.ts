@@ -35,6 +35,12 @@ export const kataNodeSpec = z.object({
   deployment: z.string().max(63),
   /** UID of the Node: an object of a node that was deleted and made again starts anew. */
   nodeUID: z.string().max(64),
+  /** Revision that the node was last given; `remove` while it is cleaned. */
+  revision: z.string().max(63).optional(),
+  /** When the present attempt was started (RFC 3339); nodeTimeout counts from here. */
+  claimedAt: z.string().max(64).optional(),
+  /** Value of the retry annotation that was already obeyed. */
+  retryHandled: z.string().max(253).optional(),
 });
 
 export const kataNodeStatus = z.object({
@@ -49,10 +55,6 @@ export const kataNodeStatus = z.object({
   attempts: z.int().min(0).optional(),
   /** When the present phase was entered (RFC 3339). */
   since: z.string().max(64).optional(),
-  /** When the node was claimed for the present attempt; nodeTimeout counts from here. */
-  claimedAt: z.string().max(64).optional(),
-  /** Value of the retry annotation that was already obeyed. */
-  retryHandled: z.string().max(253).optional(),
   arch: z.string().max(32).optional(),
   kernel: z.string().max(128).optional(),
   machineId: z.string().max(64).optional(),
