@@ -61,13 +61,25 @@ export const kataNodeStatus = z.object({
   bootId: z.string().max(64).optional(),
   kvm: z.object({ usable: z.boolean(), cause: text.optional() }).optional(),
   engine: z
-    .object({ name: z.string().max(32), version: z.string().max(64), configPath: text, unit: z.string().max(253).optional() })
+    .object({
+      name: z.string().max(32),
+      version: z.string().max(64),
+      configPath: text,
+      unit: z.string().max(253).optional(),
+    })
     .optional(),
   artifacts: z.object({ version: z.string().max(64), digest: z.string().max(80) }).optional(),
   handlers: z.array(z.string().max(63)).max(64).optional(),
   skippedHandlers: z.array(z.string().max(63)).max(64).optional(),
   steps: z
-    .array(z.object({ stage: z.string().max(32), name: z.string().max(64), ms: z.number(), changed: z.boolean() }))
+    .array(
+      z.object({
+        stage: z.string().max(32),
+        name: z.string().max(64),
+        ms: z.number(),
+        changed: z.boolean(),
+      }),
+    )
     .max(64)
     .optional(),
   engineRestarts: z.int().min(0).optional(),

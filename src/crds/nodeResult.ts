@@ -22,7 +22,15 @@ export type Stage = (typeof STAGES)[number];
  * - `awaitingRestart`: all is in place, the engine must be restarted by a person
  * - `skipped`: an earlier stage ended badly, nothing was done
  */
-export const OUTCOMES = ['done', 'unsupported', 'refused', 'rolledBack', 'failed', 'awaitingRestart', 'skipped'] as const;
+export const OUTCOMES = [
+  'done',
+  'unsupported',
+  'refused',
+  'rolledBack',
+  'failed',
+  'awaitingRestart',
+  'skipped',
+] as const;
 export type Outcome = (typeof OUTCOMES)[number];
 
 export const nodeFacts = z.object({
@@ -32,7 +40,14 @@ export const nodeFacts = z.object({
   machineId: z.string().optional(),
   bootId: z.string().optional(),
   kvm: z.object({ usable: z.boolean(), cause: z.string().optional() }).optional(),
-  engine: z.object({ name: z.string(), version: z.string(), configPath: z.string(), unit: z.string().optional() }).optional(),
+  engine: z
+    .object({
+      name: z.string(),
+      version: z.string(),
+      configPath: z.string(),
+      unit: z.string().optional(),
+    })
+    .optional(),
   /** VERSION of the artifacts and digest of the installed version directory. */
   artifacts: z.object({ version: z.string(), digest: z.string() }).optional(),
 });
@@ -48,7 +63,13 @@ export const nodeResult = z.object({
   outcome: z.enum(OUTCOMES),
   /** Set unless the outcome is `done` or `skipped`: from the error table. */
   error: z
-    .object({ code: z.string(), step: z.string(), reason: z.string(), message: z.string(), remedy: z.string() })
+    .object({
+      code: z.string(),
+      step: z.string(),
+      reason: z.string(),
+      message: z.string(),
+      remedy: z.string(),
+    })
     .optional(),
   /** Every step that ran, in order, with its duration in milliseconds and whether it changed anything. */
   steps: z.array(z.object({ name: z.string(), ms: z.number(), changed: z.boolean() })),
