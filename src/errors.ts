@@ -17,7 +17,12 @@ interface ErrorEntry {
   readonly disposition: Disposition;
 }
 
-const entry = (reason: string, disposition: Disposition, message: string, remedy: string): ErrorEntry => ({
+const entry = (
+  reason: string,
+  disposition: Disposition,
+  message: string,
+  remedy: string,
+): ErrorEntry => ({
   reason,
   disposition,
   message,
@@ -26,7 +31,12 @@ const entry = (reason: string, disposition: Disposition, message: string, remedy
 
 export const ERRORS = {
   // Specification
-  KATA_E_SPEC_INVALID: entry('InvalidSpec', 'terminal', '{field}: {cause}', 'Correct {field} and apply again.'),
+  KATA_E_SPEC_INVALID: entry(
+    'InvalidSpec',
+    'terminal',
+    '{field}: {cause}',
+    'Correct {field} and apply again.',
+  ),
   KATA_E_UNKNOWN_RUNTIME: entry(
     'UnknownRuntime',
     'terminal',
@@ -184,7 +194,7 @@ export const ERRORS = {
   KATA_E_SANDBOX_NOT_ISOLATED: entry(
     'SandboxNotIsolated',
     'terminal',
-    'handler {handler}: the kernel inside the sandbox is {kernel}, the same as the host\'s',
+    "handler {handler}: the kernel inside the sandbox is {kernel}, the same as the host's",
     'The runtime behind this handler is no sandbox; check the artifacts.',
   ),
   // Fleet
@@ -213,10 +223,30 @@ export const ERRORS = {
     'The node is tried again; if it stays, look at the Pod of kata-operator on that node.',
   ),
   // Host and process
-  KATA_E_IO: entry('HostIOError', 'retryable', '{path}: {cause}', 'Check that file system on the node.'),
-  KATA_E_TIMEOUT: entry('TimedOut', 'retryable', '{what} took longer than {seconds} s', 'Try again; if it stays, look at the load of the node.'),
-  KATA_E_PLAN_INVALID: entry('PlanInvalid', 'terminal', 'plan {file}: {cause}', 'The controller and the node image differ in version; upgrade both.'),
-  KATA_E_INTERNAL: entry('InternalError', 'retryable', '{cause}', 'This is a bug in kata-operator; please report it with the support bundle.'),
+  KATA_E_IO: entry(
+    'HostIOError',
+    'retryable',
+    '{path}: {cause}',
+    'Check that file system on the node.',
+  ),
+  KATA_E_TIMEOUT: entry(
+    'TimedOut',
+    'retryable',
+    '{what} took longer than {seconds} s',
+    'Try again; if it stays, look at the load of the node.',
+  ),
+  KATA_E_PLAN_INVALID: entry(
+    'PlanInvalid',
+    'terminal',
+    'plan {file}: {cause}',
+    'The controller and the node image differ in version; upgrade both.',
+  ),
+  KATA_E_INTERNAL: entry(
+    'InternalError',
+    'retryable',
+    '{cause}',
+    'This is a bug in kata-operator; please report it with the support bundle.',
+  ),
 } as const satisfies Record<string, ErrorEntry>;
 
 export type ErrorCode = keyof typeof ERRORS;
@@ -253,7 +283,10 @@ export function causeOf(thrown: unknown): string {
   if (thrown instanceof Error) {
     const text = thrown.message === '' ? thrown.name : thrown.message;
     // undici and fetch hide the interesting part (ECONNREFUSED and the like) one level down.
-    const inner = thrown.cause instanceof Error && !text.includes(thrown.cause.message) ? `: ${thrown.cause.message}` : '';
+    const inner =
+      thrown.cause instanceof Error && !text.includes(thrown.cause.message)
+        ? `: ${thrown.cause.message}`
+        : '';
     return `${text}${inner}`.replaceAll(/\s*\n\s*/g, ' ');
   }
   return String(thrown);
@@ -261,7 +294,9 @@ export function causeOf(thrown: unknown): string {
 
 /** Narrows what was thrown to the table, once, at the edge. */
 export function toKataError(thrown: unknown): KataError {
-  return thrown instanceof KataError ? thrown : new KataError('KATA_E_INTERNAL', { cause: causeOf(thrown) }, { cause: thrown });
+  return thrown instanceof KataError
+    ? thrown
+    : new KataError('KATA_E_INTERNAL', { cause: causeOf(thrown) }, { cause: thrown });
 }
 
 function fill(template: string, parameters: ErrorParameters): string {

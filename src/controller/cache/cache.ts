@@ -1,0 +1,149 @@
+/**
+ * Everything that the controller watches, one reflector per kind. Owns which objects are watched and
+ * how an event becomes the name of a KataDeployment to look at. It must never cache Pods of users.
+ */
+import { LABEL, MANAGED_BY } from '../../crds/names.ts';
+import { isDeepStrictEqual } from 'node:util';
+import type { KubeClient } from '../../kube/client.ts';
+import type { Logger } from '../../kube/log.ts';
+import { Reflector } from '../../kube/reflector.ts';
+import {
+  CONFIG_MAPS,
+  DAEMON_SETS,
+  NODES,
+  PODS,
+  RUNTIME_CLASSES,
+  type KubeObject,
+  type Resource,
+} from '../../kube/resource.ts';
+import { runtimeClassContent } from '../runtimeclass/desired.ts';
+import { KATA_DEPLOYMENTS, KATA_NODES } from '../resources.ts';
+import { nodePodView, type NodePodView } from './nodePod.ts';
+import {
+  kataDeploymentView,
+  kataNodeView,
+  nodeView,
+  ownedView,
+  type KataDeploymentView,
+  type KataNodeView,
+  type NodeView,
+  type OwnedView,
+} from './views.ts';
+
+export interface CacheOptions {
+  readonly client: KubeClient;
+  readonly nodeNamespace: string;
+  readonly log: Logger;
+  /** A KataDeployment should be looked at. */
+  readonly touched: (deployment: string) => void;
+}
+
+const OURS = `${LABEL.managedBy}=${MANAGED_BY}`;
+
+export class Cache {
+  readonly deployments: Reflector<KataDeploymentView>;
+  readonly kataNodes: Reflector<KataNodeView>;
+  readonly nodes: Reflector<NodeView>;
+  readonly pods: Reflector<NodePodView>;
+  readonly configMaps: Reflector<OwnedView>;
+  readonly daemonSets: Reflector<OwnedView>;
+  readonly runtimeClasses: Reflector<OwnedView>;
+
+  constructor(options: CacheOptions) {
+    const { touched, nodeNamespace: namespace } = options;
+    const touchAll = (): void => {
+      for (const { name } of this.deployments.list()) touched(name);
+    };
+    const touchLabelled = (
+      view: { labels: Readonly<Record<string, string>> } | undefined,
+    ): void => {
+      const deployment = view?.labels[LABEL.deployment];
+      if (deployment !== undefined) touched(deployment);
+    };
+    const watch = <T extends { readonly resourceVersion: string }>(
+      resource: Resource,
+      transform: (raw: KubeObject) => T,
+      notice: (before: T | undefined, after: T | undefined) => void,
+      scope: { namespace?: string; labelSelector?: string } = {},
+    ): Reflector<T> =>
+      new Reflector<T>({
+        client: options.client,
+        log: options.log,
+        resource,
+        transform,
+        ...scope,
+        onChange: ({ before, after }) => {
+          notice(before, after);
+        },
+      });
+
+    this.deployments = watch(KATA_DEPLOYMENTS, kataDeploymentView, (before, after) => {
+      const name = after?.name ?? before?.name;
+      if (name !== undefined) touched(name);
+    });
+    this.kataNodes = watch(KATA_NODES, kataNodeView, (before, after) => {
+      for (const view of [before, after]) if (view !== undefined) touched(view.spec.deployment);
+    });
+    this.nodes = watch(NODES, nodeView, (before, after) => {
+      // kubelet reports every few minutes; only what decisions look at counts.
+      if (!isDeepStrictEqual(withoutVersion(before), withoutVersion(after))) touchAll();
+    });
+    this.pods = watch(
+      PODS,
+      nodePodView,
+      (before, after) => {
+        const deployment = (after ?? before)?.deployment;
+        if (deployment !== undefined && deployment !== '') touched(deployment);
+      },
+      { namespace, labelSelector: OURS },
+    );
+    const owned = (before: OwnedView | undefined, after: OwnedView | undefined): void => {
+      touchLabelled(after ?? before);
+    };
+    this.configMaps = watch(CONFIG_MAPS, ownedView(), owned, { namespace, labelSelector: OURS });
+    this.daemonSets = watch(DAEMON_SETS, ownedView(), owned, { namespace, labelSelector: OURS });
+    // All of them: a class of the same name that is not ours must be seen.
+    this.runtimeClasses = watch(RUNTIME_CLASSES, ownedView(runtimeClassContent), owned);
+  }
+
+  /** Runs until the signal; rejects when a reflector gives up, which none does by itself. */
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all(this.#all().map((reflector) => reflector.run(signal)));
+  }
+
+  async synced(signal: AbortSignal): Promise<void> {
+    await Promise.all(this.#all().map((reflector) => reflector.synced(signal)));
+  }
+
+  isSynced(): boolean {
+    return this.#all().every((reflector) => reflector.isSynced);
+  }
+
+  /** Age of the last event or bookmark, per kind, in milliseconds. */
+  eventAgesMs(): Record<string, number> {
+    return {
+      KataDeployment: this.deployments.lastEventAgeMs(),
+      KataNode: this.kataNodes.lastEventAgeMs(),
+      Node: this.nodes.lastEventAgeMs(),
+      Pod: this.pods.lastEventAgeMs(),
+    };
+  }
+
+  #all(): Pick<Reflector<unknown>, 'run' | 'synced' | 'isSynced'>[] {
+    return [
+      this.deployments,
+      this.kataNodes,
+      this.nodes,
+      this.pods,
+      this.configMaps,
+      this.daemonSets,
+      this.runtimeClasses,
+    ];
+  }
+}
+
+function withoutVersion<T extends { readonly resourceVersion: string }>(
+  view: T | undefined,
+): unknown {
+  return view === undefined ? undefined : { ...view, resourceVersion: '' };
+}

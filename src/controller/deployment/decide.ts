@@ -1,0 +1,149 @@
+/**
+ * The decision about one KataDeployment: a pure function of what was observed and of the time.
+ *
+ * Order matters where something must be there before something else: finalizer before the first write to
+ * a node, plan and DaemonSet before the claim that selects them, everything else before the finalizer goes.
+ */
+import { API_VERSION, FINALIZER } from '../../crds/names.ts';
+import { kataDeploymentSpec, type KataDeploymentSpec } from '../../crds/kataDeployment.ts';
+import { notImplementedFields } from '../../crds/notImplemented.ts';
+import { KataError } from '../../errors.ts';
+import { installOnNode } from '../nodes/installation.ts';
+import { removeFromNode } from '../nodes/removal.ts';
+import { installRevision, resolveRuntimes, type Revision } from '../revision/plan.ts';
+import { decideRollout } from '../rollout/decide.ts';
+import type { Decision, Write } from '../writes.ts';
+import { membership, type Membership } from './members.ts';
+import { collectRevisions, ensureRevisions } from '../revision/decide.ts';
+import { deleteRuntimeClasses, ensureRuntimeClasses } from '../runtimeclass/decide.ts';
+import type { Observed } from './observed.ts';
+import { installedStatus, refusedStatus, uninstallStatus, statusWrites } from './status.ts';
+import { wakeAfterMs } from './wake.ts';
+
+export function decide(o: Observed, nowMs: number): Decision {
+  if (o.deployment.deleting)
+    return o.deployment.finalizers.includes(FINALIZER) ? uninstall(o, nowMs) : nothing();
+  if (!o.deployment.finalizers.includes(FINALIZER))
+    return { writes: [finalizerWrite(o, true)], wakeAfterMs: undefined };
+  const accepted = accept(o);
+  if (accepted instanceof KataError) return refuse(o, accepted, nowMs);
+  return install(o, accepted.spec, accepted.revision, nowMs);
+}
+
+interface Accepted {
+  readonly spec: KataDeploymentSpec;
+  readonly revision: Revision;
+}
+
+/** What the API server could not check: names of the catalogue, and fields that this version does not act on. */
+function accept(o: Observed): Accepted | KataError {
+  if (!o.parsed.ok) return o.parsed.error;
+  const { spec } = o.parsed;
+  const fields = notImplementedFields(spec);
+  if (fields.length > 0)
+    return new KataError('KATA_E_NOT_IMPLEMENTED', { fields: fields.join(', ') });
+  try {
+    return { spec, revision: installRevision(o.deployment.name, spec, o.settings.image) };
+  } catch (error) {
+    if (error instanceof KataError) return error;
+    throw error;
+  }
+}
+
+function install(
+  o: Observed,
+  spec: KataDeploymentSpec,
+  revision: Revision,
+  nowMs: number,
+): Decision {
+  const target = revision.name;
+  const members = membership(o, spec, target, nowMs);
+  const rollout = decideRollout({ pool: members.pool, policy: spec.rollout });
+  const claimed = new Set(rollout.claim.map(({ node }) => node.name));
+  const removals = members.leaving.map((member) => removeFromNode(o, member, nowMs));
+  const classes = ensureRuntimeClasses(o, spec, resolveRuntimes(spec));
+  const writes: Write[] = [
+    ...ensureRevisions(o, spec, revision, members),
+    ...classes.writes,
+    ...orphanWrites(members),
+    ...members.pool.flatMap((member) =>
+      installOnNode(o, member, target, claimed.has(member.node.name), nowMs),
+    ),
+    ...removals.flatMap((removal) => removal.writes),
+    ...collectRevisions(o, target, members),
+  ];
+  const status = installedStatus({ o, spec, target, members, rollout, classes, removals, nowMs });
+  return {
+    writes: [...writes, ...statusWrites(o, status)],
+    wakeAfterMs: wakeAfterMs(members),
+  };
+}
+
+/** A bad specification stops everything new and undoes nothing: nodes keep what they have. */
+function refuse(o: Observed, error: KataError, nowMs: number): Decision {
+  return { writes: statusWrites(o, refusedStatus(o, error, nowMs)), wakeAfterMs: undefined };
+}
+
+function uninstall(o: Observed, nowMs: number): Decision {
+  const spec = o.parsed.ok ? o.parsed.spec : undefined;
+  const members = membership(o, specForRemoval(spec), '', nowMs);
+  const removals = members.leaving.map((member) => removeFromNode(o, member, nowMs));
+  const nodesLeft = members.leaving.length > 0 || members.orphans.length > 0;
+  const writes: Write[] = [
+    ...(nodesLeft ? ensureRevisions(o, specForRemoval(spec), undefined, members) : []),
+    ...orphanWrites(members),
+    ...removals.flatMap((removal) => removal.writes),
+    ...collectRevisions(o, undefined, members),
+  ];
+  const classes = nodesLeft ? { writes: [], blockedBy: [] } : deleteRuntimeClasses(o);
+  const objectsLeft = [...o.daemonSets, ...o.configMaps, ...o.runtimeClasses].length > 0;
+  if (!nodesLeft && !objectsLeft)
+    return { writes: [finalizerWrite(o, false)], wakeAfterMs: undefined };
+  const status = uninstallStatus({
+    o,
+    members,
+    blockedBy: [...removals.flatMap((r) => r.blockedBy), ...classes.blockedBy],
+    nowMs,
+  });
+  return {
+    writes: [...writes, ...classes.writes, ...statusWrites(o, status)],
+    wakeAfterMs: UNINSTALL_POLL_MS,
+  };
+}
+
+/** Pods that hold a removal back are not watched: they are looked up at this pace. */
+const UNINSTALL_POLL_MS = 3_000;
+
+function nothing(): Decision {
+  return { writes: [], wakeAfterMs: undefined };
+}
+
+function orphanWrites({ orphans }: Membership): Write[] {
+  return orphans.map((kataNode) => ({
+    verb: 'delete',
+    kind: 'KataNode',
+    name: kataNode.name,
+    uid: kataNode.uid,
+  }));
+}
+
+function finalizerWrite(o: Observed, present: boolean): Write {
+  const { name, uid, resourceVersion } = o.deployment;
+  return {
+    verb: 'apply',
+    manager: 'finalizer',
+    seen: resourceVersion,
+    object: {
+      apiVersion: API_VERSION,
+      kind: 'KataDeployment',
+      metadata: { name, uid, ...(present ? { finalizers: [FINALIZER] } : {}) },
+    },
+  };
+}
+
+/** Removal must work whatever became of the specification: without one, the defaults. */
+function specForRemoval(spec: KataDeploymentSpec | undefined): KataDeploymentSpec {
+  return spec ?? DEFAULT_SPEC;
+}
+
+const DEFAULT_SPEC = kataDeploymentSpec.parse({});

@@ -1,0 +1,37 @@
+/**
+ * Everything that a decision about one KataDeployment may look at, read at one moment.
+ */
+import type { KataDeploymentSpec } from '../../crds/kataDeployment.ts';
+import type { KataError } from '../../errors.ts';
+import type { NodePodView } from '../cache/nodePod.ts';
+import type { KataDeploymentView, KataNodeView, NodeView, OwnedView } from '../cache/views.ts';
+import type { NodePodSettings } from '../revision/objects.ts';
+
+/** Pods that use one of our RuntimeClasses and have not ended, as `namespace/name`. */
+export interface SandboxUsage {
+  readonly byNode: ReadonlyMap<string, readonly string[]>;
+  readonly byClass: ReadonlyMap<string, readonly string[]>;
+}
+
+export type ParsedSpec =
+  | { readonly ok: true; readonly spec: KataDeploymentSpec }
+  | { readonly ok: false; readonly error: KataError };
+
+export interface Observed {
+  readonly deployment: KataDeploymentView;
+  readonly parsed: ParsedSpec;
+  readonly nodes: readonly NodeView[];
+  /** By node name; those of other KataDeployments too, to see conflicts. */
+  readonly kataNodes: ReadonlyMap<string, KataNodeView>;
+  /** Pods of this KataDeployment, by node name. */
+  readonly pods: ReadonlyMap<string, readonly NodePodView[]>;
+  readonly configMaps: readonly OwnedView[];
+  readonly daemonSets: readonly OwnedView[];
+  /** Of this KataDeployment. */
+  readonly runtimeClasses: readonly OwnedView[];
+  /** Names of RuntimeClasses that somebody else owns. */
+  readonly foreignClasses: ReadonlySet<string>;
+  /** Looked up only while something is being taken away; undefined otherwise. */
+  readonly usage: SandboxUsage | undefined;
+  readonly settings: NodePodSettings;
+}

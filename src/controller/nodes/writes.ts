@@ -1,0 +1,137 @@
+/**
+ * From what is intended for one node to the writes that are still missing. At most four per install:
+ * KataNode, claim, labels, status. Progress in between is only written when it lasts.
+ */
+import { isDeepStrictEqual } from 'node:util';
+import { API_VERSION, LABEL, MANAGED_BY } from '../../crds/names.ts';
+import type { KataNodeSpec, KataNodeStatus } from '../../crds/kataNode.ts';
+import type { Manifest, Write } from '../writes.ts';
+import { timeMs, type KataDeploymentView } from '../cache/views.ts';
+import { ENDED } from './assess.ts';
+import { nodeLabels, ownLabels, sameLabels } from './labels.ts';
+import type { Member } from './member.ts';
+
+export interface Intention {
+  /** What the node is to have; undefined when it is let go. */
+  readonly spec: KataNodeSpec;
+  readonly claimed: string | undefined;
+  readonly status: KataNodeStatus | undefined;
+  readonly advertise: boolean;
+  /** The Pod to delete, so that a new attempt begins. */
+  readonly restartPod?: Member['pod'];
+}
+
+/** An intermediate phase is shown when it has lasted this long: a fast install costs no extra write. */
+export const PROGRESS_WRITE_MS = 10_000;
+
+export function nodeWrites(
+  deployment: KataDeploymentView,
+  member: Member,
+  intention: Intention,
+  nowMs: number,
+): Write[] {
+  const writes: Write[] = [];
+  const { node, kataNode } = member;
+  if (!isDeepStrictEqual(kataNode?.spec, intention.spec)) {
+    writes.push({
+      verb: 'apply',
+      manager: 'spec',
+      object: kataNodeManifest(deployment, node.name, intention.spec),
+      seen: kataNode?.resourceVersion ?? '',
+    });
+  }
+  // Status before labels: a node that is advertised can always be explained.
+  if (
+    intention.status !== undefined &&
+    isWorthWriting(kataNode?.status, intention.status, intention.spec, nowMs)
+  ) {
+    writes.push({
+      verb: 'apply',
+      manager: 'status',
+      subresource: 'status',
+      object: {
+        apiVersion: API_VERSION,
+        kind: 'KataNode',
+        metadata: { name: node.name },
+        status: intention.status,
+      },
+      seen: kataNode?.resourceVersion ?? '',
+    });
+  }
+  const labels = nodeLabels({
+    deployment: deployment.name,
+    claimed: intention.claimed,
+    status: intention.status,
+    advertise: intention.advertise,
+  });
+  if (!sameLabels(labels, ownLabels(node.labels))) writes.push(labelWrite(member, labels));
+  const { restartPod } = intention;
+  if (restartPod !== undefined) {
+    writes.push({ verb: 'delete', kind: 'Pod', name: restartPod.name, uid: restartPod.uid });
+  }
+  return writes;
+}
+
+/** All labels of ours go, and the KataNode with them. */
+export function releaseWrites(member: Member): Write[] {
+  const writes: Write[] = [];
+  if (Object.keys(ownLabels(member.node.labels)).length > 0) writes.push(labelWrite(member, {}));
+  if (member.kataNode !== undefined && !member.kataNode.deleting) {
+    writes.push({
+      verb: 'delete',
+      kind: 'KataNode',
+      name: member.kataNode.name,
+      uid: member.kataNode.uid,
+    });
+  }
+  return writes;
+}
+
+function labelWrite({ node }: Member, labels: Record<string, string>): Write {
+  return {
+    verb: 'apply',
+    manager: 'labels',
+    object: {
+      apiVersion: 'v1',
+      kind: 'Node',
+      metadata: { name: node.name, uid: node.uid, labels },
+    },
+    seen: node.resourceVersion,
+  };
+}
+
+function kataNodeManifest(
+  deployment: KataDeploymentView,
+  name: string,
+  spec: KataNodeSpec,
+): Manifest {
+  return {
+    apiVersion: API_VERSION,
+    kind: 'KataNode',
+    metadata: {
+      name,
+      labels: { [LABEL.managedBy]: MANAGED_BY, [LABEL.deployment]: deployment.name },
+      ownerReferences: [
+        {
+          apiVersion: API_VERSION,
+          kind: 'KataDeployment',
+          name: deployment.name,
+          uid: deployment.uid,
+          controller: true,
+        },
+      ],
+    },
+    spec,
+  };
+}
+
+function isWorthWriting(
+  previous: KataNodeStatus | undefined,
+  next: KataNodeStatus,
+  spec: KataNodeSpec,
+  nowMs: number,
+): boolean {
+  if (isDeepStrictEqual(previous, next)) return false;
+  if (ENDED.includes(next.phase)) return true;
+  return nowMs - (timeMs(spec.claimedAt) ?? nowMs) >= PROGRESS_WRITE_MS;
+}

@@ -1,0 +1,70 @@
+/**
+ * RuntimeClasses from the specification: handler, overhead, scheduling to nodes where the handler is real.
+ * They exist from the start: a Pod whose class is missing is refused, one whose class exists waits.
+ *
+ * A class has one overhead and an equality selector; the handler of a class never changes (the API
+ * server would refuse it).
+ */
+import { handlerLabel, LABEL, MANAGED_BY } from '../../crds/names.ts';
+import type { KataDeploymentSpec } from '../../crds/kataDeployment.ts';
+import type { ResolvedRuntime } from '../revision/plan.ts';
+import type { Manifest } from '../writes.ts';
+import type { KubeObject } from '../../kube/resource.ts';
+
+/** The plain handler that copies `spec.defaultRuntime`. */
+export const DEFAULT_HANDLER = 'kata';
+
+export function runtimeClasses(
+  deployment: string,
+  spec: KataDeploymentSpec,
+  runtimes: readonly ResolvedRuntime[],
+): Manifest[] {
+  const classes = runtimes.map((runtime) => runtimeClass(deployment, runtime.handler, runtime));
+  const byDefault = runtimes.find(
+    (runtime) => runtime.handler === `kata-${spec.defaultRuntime ?? ''}`,
+  );
+  if (byDefault !== undefined) classes.push(runtimeClass(deployment, DEFAULT_HANDLER, byDefault));
+  return classes;
+}
+
+function runtimeClass(
+  deployment: string,
+  handler: string,
+  { spec, entry }: ResolvedRuntime,
+): Manifest {
+  const wanted = spec?.runtimeClass;
+  const tolerations = wanted?.tolerations ?? [];
+  return {
+    apiVersion: 'node.k8s.io/v1',
+    kind: 'RuntimeClass',
+    metadata: {
+      name: handler,
+      labels: { ...wanted?.labels, [LABEL.managedBy]: MANAGED_BY, [LABEL.deployment]: deployment },
+    },
+    handler,
+    overhead: {
+      podFixed: {
+        cpu: wanted?.overhead?.cpu ?? entry.overhead.cpu,
+        memory: wanted?.overhead?.memory ?? entry.overhead.memory,
+      },
+    },
+    scheduling: {
+      nodeSelector: {
+        ...entry.nodeSelector,
+        ...wanted?.nodeSelector,
+        [handlerLabel(handler)]: 'true',
+      },
+      ...(tolerations.length === 0 ? {} : { tolerations }),
+    },
+  };
+}
+
+/** The part of a RuntimeClass that is ours to keep, for comparison with what is wanted. */
+export function runtimeClassContent(raw: KubeObject | Manifest): unknown {
+  return {
+    handler: raw['handler'],
+    overhead: raw['overhead'],
+    scheduling: raw['scheduling'],
+    labels: raw.metadata['labels'],
+  };
+}

@@ -1,0 +1,51 @@
+/**
+ * The writes that a decision may ask for, as data: decide returns them, act performs them in order.
+ * Only what is needed to reach the wanted state is ever in the list: no change, no write.
+ */
+import type { EventDraft } from './events.ts';
+
+/** Kinds of objects that the controller writes; act maps them to resources. */
+export type WrittenKind =
+  'KataDeployment' | 'KataNode' | 'Node' | 'Pod' | 'ConfigMap' | 'DaemonSet' | 'RuntimeClass';
+
+export interface ManifestMeta {
+  readonly name: string;
+  readonly namespace?: string;
+  /** With it an apply never creates again what has vanished. */
+  readonly uid?: string;
+  readonly [key: string]: unknown;
+}
+
+/** A whole object, as it goes over the wire. */
+export interface Manifest {
+  readonly apiVersion: string;
+  readonly kind: WrittenKind;
+  readonly metadata: ManifestMeta;
+  readonly [key: string]: unknown;
+}
+
+export type Write =
+  | {
+      readonly verb: 'apply';
+      readonly object: Manifest;
+      /** One field manager per concern: each owns its fields and drops what it no longer names. */
+      readonly manager: 'spec' | 'status' | 'labels' | 'finalizer';
+      readonly subresource?: 'status';
+      /** resourceVersion in the cache when this was decided: the next decision waits for a newer one. */
+      readonly seen?: string;
+    }
+  | {
+      readonly verb: 'delete';
+      readonly kind: WrittenKind;
+      readonly name: string;
+      readonly namespace?: string;
+      readonly uid: string;
+    }
+  | { readonly verb: 'event'; readonly event: EventDraft };
+
+/** What a decision asks for. */
+export interface Decision {
+  readonly writes: readonly Write[];
+  /** When to look again although nothing has changed, in milliseconds from now. */
+  readonly wakeAfterMs: number | undefined;
+}
