@@ -170,7 +170,7 @@ export const KATA_NODE: Kind = {
 export const KINDS: readonly Kind[] = [KATA_DEPLOYMENT, KATA_NODE];
 
 /** The manifest of one kind, ready to be dumped. */
-export function customResourceDefinition(kind: Kind): Record<string, unknown> {
+export function customResourceDefinition(kind: Kind) {
   const { plural, singular, shortNames } = kind;
   return {
     apiVersion: 'apiextensions.k8s.io/v1',
@@ -178,8 +178,6 @@ export function customResourceDefinition(kind: Kind): Record<string, unknown> {
     metadata: {
       name: `${plural}.${GROUP}`,
       labels: { 'app.kubernetes.io/name': 'kata-operator', 'app.kubernetes.io/component': 'crds' },
-      // Deleting a definition deletes every object of its kind: an uninstall of the chart must not.
-      annotations: { 'helm.sh/resource-policy': 'keep' },
     },
     spec: {
       group: GROUP,
