@@ -1,0 +1,53 @@
+/**
+ * A last check at the instant a request is written to its socket. A request can stand in a pool, wait for
+ * a connection or outlive a stalled event loop; a check made before that says nothing about now.
+ */
+import type { Dispatcher } from 'undici';
+
+/** The same pool, for one request. What `check` throws ends the request before a byte is written. */
+export function guarded(dispatcher: Dispatcher, check: (() => void) | undefined): Dispatcher {
+  if (check === undefined) return dispatcher;
+  return dispatcher.compose(
+    (dispatch) => (options, handler) => dispatch(options, new GuardedHandler(handler, check)),
+  );
+}
+
+class GuardedHandler implements Dispatcher.DispatchHandler {
+  readonly #inner: Dispatcher.DispatchHandler;
+  readonly #check: () => void;
+
+  constructor(inner: Dispatcher.DispatchHandler, check: () => void) {
+    this.#inner = inner;
+    this.#check = check;
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController, context: unknown): void {
+    // Called for every attempt, after the connection stands and before the first byte.
+    this.#check();
+    this.#inner.onRequestStart?.(controller, context);
+  }
+
+  onResponseStart(
+    ...args: Parameters<NonNullable<Dispatcher.DispatchHandler['onResponseStart']>>
+  ): void {
+    this.#inner.onResponseStart?.(...args);
+  }
+
+  onResponseData(
+    ...args: Parameters<NonNullable<Dispatcher.DispatchHandler['onResponseData']>>
+  ): void {
+    this.#inner.onResponseData?.(...args);
+  }
+
+  onResponseEnd(
+    ...args: Parameters<NonNullable<Dispatcher.DispatchHandler['onResponseEnd']>>
+  ): void {
+    this.#inner.onResponseEnd?.(...args);
+  }
+
+  onResponseError(
+    ...args: Parameters<NonNullable<Dispatcher.DispatchHandler['onResponseError']>>
+  ): void {
+    this.#inner.onResponseError?.(...args);
+  }
+}

@@ -1,0 +1,297 @@
+/**
+ * A local copy of the objects of one resource, kept by list and watch for as long as its signal lives.
+ * Whatever the server or the network does, it comes back: an error is a reason to wait, never to stop.
+ * It must never call the server in a tight loop, nor let a handler's fault cost it an event.
+ */
+import { abortReason, backoffMs, sleep, systemClock, type Clock } from './clock.ts';
+import type { KubeClient } from './client.ts';
+import { ApiError, apiErrorFromStatus, isExpired, isRecord } from './errors.ts';
+import type { Logger } from './log.ts';
+import { resourcePath, type KubeObject, type Resource } from './resource.ts';
+import { isKubeObject } from './shapes.ts';
+import { Store, type Change } from './store.ts';
+
+export type { Change } from './store.ts';
+
+export interface ReflectorOptions<T> {
+  readonly client: KubeClient;
+  readonly resource: Resource;
+  readonly namespace?: string | undefined;
+  readonly labelSelector?: string | undefined;
+  readonly fieldSelector?: string | undefined;
+  /** Cuts an object down to what is kept. Called once per version of an object, in order. */
+  readonly transform: (raw: KubeObject) => T;
+  /**
+   * Called after the cache holds `after`. Must be quick: it is for putting keys into queues. When it
+   * throws, it is called again later with the difference to what it last took.
+   */
+  readonly onChange: (change: Change<T>) => void;
+  readonly log: Logger;
+  readonly clock?: Clock;
+  readonly timing?: Partial<ReflectorTiming>;
+}
+
+export interface ReflectorTiming {
+  readonly pageSize: number;
+  readonly backoffBaseMs: number;
+  readonly backoffMaxMs: number;
+  /** A watch that lived so long was a good one: the next starts without waiting. */
+  readonly healthyAfterMs: number;
+  /** A watch is ended by the server after a time between this and twice this. */
+  readonly watchTimeoutMs: number;
+  /** A watch that is silent for so long is dead. The API server sends a bookmark every minute. */
+  readonly idleTimeoutMs: number;
+  /** After so long the next watch begins with a list: what no watch told is found. */
+  readonly relistAfterMs: number;
+  /** Watches that fail in a row before a list is tried instead. */
+  readonly relistAfterFailures: number;
+  readonly redeliverAfterMs: number;
+}
+
+const DEFAULT_TIMING: ReflectorTiming = {
+  pageSize: 500,
+  backoffBaseMs: 250,
+  backoffMaxMs: 15_000,
+  healthyAfterMs: 5_000,
+  watchTimeoutMs: 300_000,
+  idleTimeoutMs: 150_000,
+  relistAfterMs: 3_600_000,
+  relistAfterFailures: 8,
+  redeliverAfterMs: 1_000,
+};
+
+export interface ReflectorStats {
+  readonly lists: number;
+  readonly watches: number;
+  /** Lists and watches that failed. */
+  readonly errors: number;
+  /** Transforms and handlers that threw. */
+  readonly handlerErrors: number;
+}
+
+export class Reflector<T> {
+  readonly #options: ReflectorOptions<T>;
+  readonly #clock: Clock;
+  readonly #timing: ReflectorTiming;
+  readonly #store: Store<T>;
+  readonly #path: string;
+  readonly #firstList = Promise.withResolvers<undefined>();
+  readonly #stats = { lists: 0, watches: 0, errors: 0, handlerErrors: 0 };
+  #started = false;
+  #synced = false;
+  /** Where the next watch begins; empty: a list is needed. */
+  #resourceVersion = '';
+  #listedAtMs = 0;
+  #heardAtMs: number;
+  #cancelRedelivery: (() => void) | undefined;
+  #redeliveries = 0;
+
+  constructor(options: ReflectorOptions<T>) {
+    this.#options = options;
+    this.#clock = options.clock ?? systemClock;
+    this.#timing = { ...DEFAULT_TIMING, ...options.timing };
+    this.#path = resourcePath(options.resource, { namespace: options.namespace });
+    this.#heardAtMs = this.#clock.monotonicMs();
+    this.#store = new Store({
+      transform: options.transform,
+      onChange: options.onChange,
+      onFault: (key, thrown) => {
+        this.#stats.handlerErrors += 1;
+        options.log.error({ resource: this.#path, object: key, err: thrown }, 'change not handled');
+      },
+    });
+  }
+
+  /** Runs until the signal is aborted, then returns. Can be called once. */
+  async run(signal: AbortSignal): Promise<void> {
+    if (this.#started) throw new Error(`the reflector of ${this.#path} already runs`);
+    this.#started = true;
+    let failures = 0;
+    try {
+      while (!signal.aborted) {
+        const { healthy, waitMs } = await this.#cycle(signal, failures);
+        failures = healthy ? 0 : failures + 1;
+        await sleep(this.#clock, waitMs, signal);
+      }
+    } catch (thrown) {
+      if (!signal.aborted) throw thrown;
+    } finally {
+      this.#cancelRedelivery?.();
+    }
+  }
+
+  /** Resolves when the first list is in the cache and was handed to the handler. */
+  async synced(signal: AbortSignal): Promise<void> {
+    if (this.#synced) return;
+    const aborted = Promise.withResolvers<never>();
+    const onAbort = (): void => {
+      aborted.reject(abortReason(signal));
+    };
+    if (signal.aborted) throw abortReason(signal);
+    signal.addEventListener('abort', onAbort, { once: true });
+    try {
+      await Promise.race([this.#firstList.promise, aborted.promise]);
+    } finally {
+      signal.removeEventListener('abort', onAbort);
+    }
+  }
+
+  get isSynced(): boolean {
+    return this.#synced;
+  }
+
+  /** `key` is `namespace/name`, or `name` for a cluster-scoped object. */
+  get(key: string): T | undefined {
+    return this.#store.get(key);
+  }
+
+  list(): T[] {
+    return this.#store.values();
+  }
+
+  /** Time since the server last said anything: an event, a bookmark, a list. */
+  lastEventAgeMs(): number {
+    return this.#clock.monotonicMs() - this.#heardAtMs;
+  }
+
+  get stats(): ReflectorStats {
+    return { ...this.#stats };
+  }
+
+  /** One list where needed and one watch; and how long to wait before the next. */
+  async #cycle(
+    signal: AbortSignal,
+    failures: number,
+  ): Promise<{ healthy: boolean; waitMs: number }> {
+    let startMs: number | undefined;
+    let failure: { retryAfterMs: number } | undefined;
+    try {
+      if (this.#needsList(failures)) await this.#list(signal);
+      startMs = this.#clock.monotonicMs();
+      await this.#watch(signal);
+    } catch (thrown) {
+      if (signal.aborted) throw thrown;
+      failure = { retryAfterMs: this.#onError(thrown) };
+    }
+    const livedMs = startMs === undefined ? 0 : this.#clock.monotonicMs() - startMs;
+    const healthy = livedMs >= this.#timing.healthyAfterMs;
+    if (healthy && failure === undefined) return { healthy, waitMs: 0 };
+    const ownMs = backoffMs(this.#clock, healthy ? 0 : failures, {
+      baseMs: this.#timing.backoffBaseMs,
+      maxMs: this.#timing.backoffMaxMs,
+    });
+    return { healthy, waitMs: Math.max(ownMs, failure?.retryAfterMs ?? 0) };
+  }
+
+  #needsList(failures: number): boolean {
+    return (
+      this.#resourceVersion === '' ||
+      this.#clock.monotonicMs() - this.#listedAtMs >= this.#timing.relistAfterMs ||
+      (failures > 0 && failures % this.#timing.relistAfterFailures === 0)
+    );
+  }
+
+  async #list(signal: AbortSignal): Promise<void> {
+    const { client, resource, namespace, labelSelector, fieldSelector } = this.#options;
+    this.#stats.lists += 1;
+    const replacement = this.#store.beginReplace();
+    let resourceVersion = '';
+    const selection = { namespace, labelSelector, fieldSelector, limit: this.#timing.pageSize };
+    for await (const page of client.pages(resource, selection, signal)) {
+      if (page.restarted) replacement.clear();
+      for (const item of page.items) replacement.add(item);
+      resourceVersion = page.resourceVersion;
+      this.#heard();
+    }
+    replacement.commit();
+    this.#afterDelivery();
+    this.#resourceVersion = resourceVersion;
+    this.#listedAtMs = this.#clock.monotonicMs();
+    if (this.#synced) return;
+    this.#synced = true;
+    this.#firstList.resolve(undefined);
+    this.#options.log.debug({ resource: this.#path, objects: this.#store.size }, 'cache filled');
+  }
+
+  async #watch(signal: AbortSignal): Promise<void> {
+    const { client, resource, namespace, labelSelector, fieldSelector } = this.#options;
+    this.#stats.watches += 1;
+    const { watchTimeoutMs, idleTimeoutMs } = this.#timing;
+    const timeoutSeconds = Math.ceil((watchTimeoutMs * (1 + this.#clock.random())) / 1000);
+    const events = client.watch(
+      resource,
+      {
+        namespace,
+        labelSelector,
+        fieldSelector,
+        resourceVersion: this.#resourceVersion,
+        timeoutSeconds,
+      },
+      { signal, idleTimeoutMs },
+    );
+    for await (const event of events) {
+      this.#heard();
+      this.#take(event);
+      this.#afterDelivery();
+    }
+  }
+
+  #take(event: unknown): void {
+    const { type, object } = isRecord(event) ? event : {};
+    if (type === 'ERROR') throw apiErrorFromStatus(this.#path, object);
+    if (type === 'BOOKMARK') {
+      this.#advance(object);
+      return;
+    }
+    if (!isKubeObject(object)) throw this.#protocolError(`an event of type ${String(type)}`);
+    if (type === 'DELETED') this.#store.remove(object);
+    else if (type === 'ADDED' || type === 'MODIFIED') this.#store.put(object);
+    else throw this.#protocolError(`an event of type ${String(type)}`);
+    this.#advance(object);
+  }
+
+  #advance(object: unknown): void {
+    const metadata = isRecord(object) ? object['metadata'] : undefined;
+    const version = isRecord(metadata) ? metadata['resourceVersion'] : undefined;
+    if (typeof version === 'string' && version !== '') this.#resourceVersion = version;
+  }
+
+  /** Returns how long the server asked to wait. */
+  #onError(thrown: unknown): number {
+    this.#stats.errors += 1;
+    const error = thrown instanceof Error ? thrown : new Error(String(thrown));
+    if (isExpired(error)) {
+      this.#resourceVersion = '';
+      this.#options.log.info({ resource: this.#path }, 'history is gone, listing again');
+    } else {
+      this.#options.log.warn({ resource: this.#path, err: error }, 'watch failed, trying again');
+    }
+    return error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0;
+  }
+
+  #heard(): void {
+    this.#heardAtMs = this.#clock.monotonicMs();
+  }
+
+  #afterDelivery(): void {
+    if (!this.#store.hasUndelivered || this.#cancelRedelivery !== undefined) return;
+    const bounds = { baseMs: this.#timing.redeliverAfterMs, maxMs: 30_000 };
+    const waitMs = backoffMs(this.#clock, this.#redeliveries, bounds);
+    this.#cancelRedelivery = this.#clock.setTimer(waitMs, () => {
+      this.#cancelRedelivery = undefined;
+      this.#store.redeliver();
+      this.#redeliveries = this.#store.hasUndelivered ? this.#redeliveries + 1 : 0;
+      this.#afterDelivery();
+    });
+  }
+
+  #protocolError(what: string): ApiError {
+    return new ApiError({
+      method: 'WATCH',
+      path: this.#path,
+      status: 0,
+      reason: 'InvalidAnswer',
+      message: `the stream holds ${what}`,
+    });
+  }
+}
