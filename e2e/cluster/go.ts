@@ -6,7 +6,7 @@
  */
 import { CACHE } from './paths.ts';
 import { join } from 'node:path';
-import { output, which } from './process.ts';
+import { output, PATH_DIRECTORIES, which } from './process.ts';
 
 /** What the `go` lines of e2e/components ask for. */
 const GO_MINIMUM: readonly [number, number] = [1, 26];
@@ -21,7 +21,7 @@ export interface GoToolchain {
  * 1.21 and 1.26 fetches the newer toolchain by itself, from the module proxy.
  */
 export async function findGo(): Promise<GoToolchain> {
-  const path = await which('go', [join(CACHE, 'go/bin'), '/usr/local/go/bin']);
+  const path = await which('go', [...PATH_DIRECTORIES, '/usr/local/go/bin', join(CACHE, 'go/bin')]);
   if (path === undefined) {
     throw new Error('Go is not installed: run hack/bootstrap.sh, or install Go 1.26 or newer');
   }

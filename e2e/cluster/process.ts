@@ -121,19 +121,23 @@ export async function pipe(
   }
 }
 
-/** The absolute path of a program, looked up as a shell does, then in `extra` directories. */
+/** Where a shell looks for programs. */
+export const PATH_DIRECTORIES: readonly string[] = (process.env['PATH'] ?? '')
+  .split(delimiter)
+  .filter((directory) => directory !== '');
+
+/** The absolute path of a program in the first directory that has it. */
 export async function which(
   program: string,
-  extra: readonly string[] = [],
+  directories: readonly string[] = PATH_DIRECTORIES,
 ): Promise<string | undefined> {
-  const directories = [...(process.env['PATH'] ?? '').split(delimiter), ...extra];
   for (const directory of directories) {
     const path = join(directory, program);
     const usable = await access(path, constants.X_OK).then(
       () => true,
       () => false,
     );
-    if (directory !== '' && usable) return path;
+    if (usable) return path;
   }
   return undefined;
 }

@@ -1,0 +1,245 @@
+/**
+ * A Kubernetes cluster for tests and demonstrations: a control plane and nodes, each a container.
+ *
+ * Owns the life of a cluster: what Docker holds under its label is the truth, and `up` adds what is
+ * missing. It must never change a node that exists, nor end with the process that started it.
+ */
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { buildComponents } from './components.ts';
+import { adminKubeconfig, ensureControlPlane } from './controlPlane.ts';
+import { clusterContainers, ensureDocker, removeContainer } from './docker.ts';
+import { ExternalNodes, DockerNodes, type NodeAccess } from './nodeAccess.ts';
+import { buildImages, IMAGES } from './images.ts';
+import { KubeTools } from './kubeTools.ts';
+import { checkName, containerName, controlPlaneName, NODE_COUNT_MAX } from './layout.ts';
+import { withLock } from './lock.ts';
+import { ensureNetwork, findNetwork, removeNetwork, setRoutes } from './network.ts';
+import { machineHasKvm, startNode, type NodeRecord, type NodeSpec } from './node.ts';
+import { removeCgroups } from './cgroups.ts';
+import { clusterDirectory } from './paths.ts';
+import { Pki } from './pki.ts';
+import { Progress, stderrLog, type Log } from './progress.ts';
+import { waitUntil } from './wait.ts';
+
+export type { NodeSpec } from './node.ts';
+
+export interface ClusterSpec {
+  /** Several clusters can run side by side, each by its name. */
+  readonly name: string;
+  readonly nodes: readonly NodeSpec[];
+  /** Where progress goes; default: standard error. */
+  readonly log?: Log;
+  readonly signal?: AbortSignal;
+}
+
+const READY_TIMEOUT_MS = 180_000;
+
+export class Cluster extends KubeTools {
+  readonly name: string;
+  readonly #nodes: NodeAccess;
+  readonly #progress: Progress;
+
+  private constructor(name: string, kubeconfigPath: string, nodes: NodeAccess, log: Log) {
+    super(kubeconfigPath);
+    this.name = name;
+    this.#nodes = nodes;
+    this.#progress = new Progress(log);
+  }
+
+  /** Builds what is missing, starts what does not run, and returns when every node is Ready. */
+  static async up(spec: ClusterSpec): Promise<Cluster> {
+    checkName('cluster', spec.name);
+    const log = spec.log ?? stderrLog;
+    const progress = new Progress(log);
+    await ensureDocker(progress);
+    await buildComponents(progress, undefined, spec.signal);
+    await buildImages(progress, spec.signal);
+    const cluster = Cluster.#ours(spec.name, log);
+    await withLock(lockFile(spec.name), () => cluster.#bringUp(spec));
+    return cluster;
+  }
+
+  /** A cluster that `up` started earlier, perhaps in another process. */
+  static async attach(name: string, log: Log = stderrLog): Promise<Cluster> {
+    if ((await findNetwork(name)) === undefined) throw new Error(`there is no cluster "${name}"`);
+    return Cluster.#ours(name, log);
+  }
+
+  /** Any cluster, by its kubeconfig: kubectl and helm work, what needs the nodes themselves throws. */
+  static external(kubeconfigPath: string): Cluster {
+    return new Cluster('external', kubeconfigPath, new ExternalNodes(), stderrLog);
+  }
+
+  static #ours(name: string, log: Log): Cluster {
+    const kubeconfigPath = join(clusterDirectory(name), 'kubeconfig');
+    return new Cluster(name, kubeconfigPath, new DockerNodes(name), log);
+  }
+
+  /** The nodes, running or stopped; empty for an external cluster. */
+  nodes(): Promise<NodeRecord[]> {
+    return this.#nodes.list();
+  }
+
+  /** Runs a program on a node and returns its standard output. @throws CommandError */
+  exec(
+    node: string,
+    argv: readonly string[],
+    options?: { timeoutMs?: number; input?: string },
+  ): Promise<string> {
+    return this.#nodes.exec(node, argv, options);
+  }
+
+  /** A file of a node, byte for byte. @throws CommandError when it cannot be read */
+  readFile(node: string, path: string): Promise<Buffer> {
+    return this.#nodes.readFile(node, path);
+  }
+
+  writeFile(node: string, path: string, content: string | Buffer): Promise<void> {
+    return this.#nodes.writeFile(node, path, content);
+  }
+
+  /** Puts an image of the local Docker Engine into the containerd of every running node. */
+  async loadImage(reference: string): Promise<void> {
+    const nodes = (await this.nodes()).filter(({ running }) => running);
+    await Promise.all(nodes.map(({ name }) => this.#nodes.loadImage(name, reference)));
+  }
+
+  /** Adds a node and waits until it is Ready. */
+  async addNode(spec: NodeSpec): Promise<void> {
+    await withLock(lockFile(this.name), () => this.#bringUp({ name: this.name, nodes: [spec] }));
+  }
+
+  /** Stops a node as a power cut would: its Pods and its containerd are gone, its disk stays. */
+  async stopNode(name: string): Promise<void> {
+    await this.#nodes.stop(name);
+  }
+
+  /** Starts a stopped node and waits until it is Ready. */
+  async startNode(name: string): Promise<void> {
+    await this.#nodes.start(name);
+    await this.#waitReady([name]);
+  }
+
+  /** Removes a node from the machine and from the cluster. */
+  async removeNode(name: string): Promise<void> {
+    await this.#nodes.remove(name);
+    await this.kubectl(['delete', 'node', name, '--ignore-not-found']);
+    await removeCgroups(this.name, [name]);
+  }
+
+  /** Removes everything that carries this cluster's label, and its certificates. */
+  async down(): Promise<void> {
+    await this.#progress.step(`remove cluster ${this.name}`, () =>
+      withLock(lockFile(this.name), async () => {
+        const nodes = await this.nodes();
+        const containers = await clusterContainers(this.name);
+        await Promise.all(containers.map(({ name }) => removeContainer(name)));
+        await removeNetwork(this.name);
+        await removeCgroups(
+          this.name,
+          nodes.map(({ name }) => name),
+        );
+        await rm(clusterDirectory(this.name), { recursive: true, force: true });
+      }),
+    );
+  }
+
+  async #bringUp(spec: ClusterSpec): Promise<void> {
+    const directory = clusterDirectory(this.name);
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const index = await ensureNetwork(this.name);
+    const pki = await Pki.open(join(directory, 'pki'));
+    const containers = await clusterContainers(this.name);
+    await this.#progress.step('control plane', async () => {
+      await ensureControlPlane(this.name, index, pki, containers);
+      const text = await adminKubeconfig(this.name, index, pki);
+      await writeFile(this.kubeconfigPath, text, { mode: 0o600 });
+      await this.#waitApiServer(spec.signal);
+    });
+    await this.#progress.step(`nodes ${spec.nodes.map(({ name }) => name).join(', ')}`, () =>
+      this.#ensureNodes(index, pki, spec.nodes),
+    );
+    const nodes = (await this.nodes()).filter(({ running }) => running);
+    const routed = nodes.map(({ name, ordinal }) => ({
+      container: containerName(this.name, name),
+      ordinal,
+    }));
+    await setRoutes(index, routed, [controlPlaneName(this.name)]);
+    await this.#progress.step('images for sandboxes and tests', async () => {
+      await this.loadImage(IMAGES.pause);
+      await this.loadImage(IMAGES.busybox);
+    });
+    await this.#progress.step('nodes Ready', () =>
+      this.#waitReady(
+        spec.nodes.map(({ name }) => name),
+        spec.signal,
+      ),
+    );
+  }
+
+  async #ensureNodes(index: number, pki: Pki, wanted: readonly NodeSpec[]): Promise<void> {
+    const existing = await this.nodes();
+    const used = new Set(existing.map(({ ordinal }) => ordinal));
+    const work: Promise<void>[] = [];
+    for (const node of wanted) {
+      const record = existing.find(({ name }) => name === node.name);
+      if (record !== undefined) {
+        checkSame(record, node);
+        if (!record.running) work.push(this.#nodes.start(node.name));
+        continue;
+      }
+      if (node.kvm && !(await machineHasKvm())) {
+        this.#progress.say(
+          `${node.name}: this machine has no usable /dev/kvm, so neither has the node`,
+        );
+      }
+      const ordinal = firstFree(used);
+      used.add(ordinal);
+      work.push(startNode(this.name, index, pki, { ...node, ordinal }));
+    }
+    await Promise.all(work);
+  }
+
+  #waitApiServer(signal?: AbortSignal): Promise<string> {
+    return waitUntil(
+      'API server ready',
+      async () => ({
+        value: await this.kubectl(['get', '--raw', '/readyz'], { timeoutMs: 10_000 }),
+      }),
+      { timeoutMs: READY_TIMEOUT_MS, signal },
+    );
+  }
+
+  async #waitReady(names: readonly string[], signal?: AbortSignal): Promise<void> {
+    const template =
+      '{.status.conditions[?(@.type=="Ready")].status} {.status.conditions[?(@.type=="Ready")].message}';
+    await Promise.all(
+      names.map((name) =>
+        waitUntil(
+          `node ${name} Ready`,
+          async () => {
+            const seen = await this.kubectl(['get', 'node', name, '-o', `jsonpath=${template}`]);
+            return seen.startsWith('True ') ? { value: undefined } : { waitingFor: seen };
+          },
+          { timeoutMs: READY_TIMEOUT_MS, signal },
+        ),
+      ),
+    );
+  }
+}
+
+const lockFile = (name: string): string => `${clusterDirectory(name)}.lock`;
+
+function firstFree(used: ReadonlySet<number>): number {
+  for (let ordinal = 1; ordinal <= NODE_COUNT_MAX; ordinal++) {
+    if (!used.has(ordinal)) return ordinal;
+  }
+  throw new Error(`a cluster holds ${NODE_COUNT_MAX} nodes at most`);
+}
+
+function checkSame(record: NodeSpec, wanted: NodeSpec): void {
+  if (record.containerd === wanted.containerd && record.kvm === wanted.kvm) return;
+  const kind = `containerd ${record.containerd}, kvm ${String(record.kvm)}`;
+  throw new Error(`node ${record.name} exists with ${kind}: remove it first, or name another`);
+}
