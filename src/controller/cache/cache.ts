@@ -142,8 +142,6 @@ export class Cache {
   }
 }
 
-function withoutVersion<T extends { readonly resourceVersion: string }>(
-  view: T | undefined,
-): unknown {
+function withoutVersion(view: { readonly resourceVersion: string } | undefined): unknown {
   return view === undefined ? undefined : { ...view, resourceVersion: '' };
 }

@@ -64,8 +64,9 @@ export function assess(input: AttemptInput): KataNodeStatus {
   }
   const phase = seen.ended?.phase ?? (seen.timedOut ? 'Failed' : seen.progress);
   const error = seen.ended?.error ?? (seen.timedOut ? timeoutError(input, seen) : undefined);
-  const samePhase = previous?.phase === phase && previous.revision === revision;
   const attempt = input.pod?.uid ?? previous?.attempt;
+  const samePhase =
+    previous?.phase === phase && previous.revision === revision && previous.attempt === attempt;
   return {
     ...(previous === undefined ? {} : carriedOver(previous)),
     ...factsOf(seen.results),
@@ -187,7 +188,7 @@ function clip(text: string): string {
 
 /** What stays true of a node whatever its attempts do. */
 function carriedOver(previous: KataNodeStatus): Partial<KataNodeStatus> {
-  const { error: _error, steps: _steps, since: _since, ...rest } = previous;
+  const { error, steps, since, ...rest } = previous;
   return rest;
 }
 

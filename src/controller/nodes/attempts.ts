@@ -43,8 +43,10 @@ function askedByAnnotation({ kataNode }: Member): Retry | undefined {
     : { reason: 'Asked', handled: asked };
 }
 
-function retryableAfterBackoff({ status }: Member, nowMs: number): Retry | undefined {
+function retryableAfterBackoff({ status, pod }: Member, nowMs: number): Retry | undefined {
   if (status?.error === undefined || !isRetryable(status.error)) return undefined;
+  // The next attempt is under way already.
+  if (pod?.uid !== status.attempt) return undefined;
   const attempts = status.attempts ?? 1;
   if (attempts >= MAX_AUTOMATIC_ATTEMPTS) return undefined;
   const sinceMs = timeMs(status.since) ?? nowMs;

@@ -45,13 +45,14 @@ function withdraw(o: Observed, member: Member, nowMs: number): Write[] {
 }
 
 function draining(o: Observed, member: Member, nowMs: number): Write[] {
-  const { status } = member;
+  const { status, kataNode } = member;
   if (status === undefined) return keep(o, member, nowMs, status);
-  const since = status.phase === 'Draining' ? status.since : new Date(nowMs).toISOString();
+  const recorded = kataNode?.status;
+  const since = recorded?.phase === 'Draining' ? recorded.since : undefined;
   return keep(o, member, nowMs, {
     ...status,
     phase: 'Draining',
-    ...(since === undefined ? {} : { since }),
+    since: since ?? new Date(nowMs).toISOString(),
   });
 }
 

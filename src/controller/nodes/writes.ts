@@ -58,10 +58,12 @@ export function nodeWrites(
       seen: kataNode?.resourceVersion ?? '',
     });
   }
+  // While an attempt is under way labels say what was last recorded, so that it costs one write, at its end.
+  const ended = intention.status !== undefined && ENDED.includes(intention.status.phase);
   const labels = nodeLabels({
     deployment: deployment.name,
     claimed: intention.claimed,
-    status: intention.status,
+    status: ended ? intention.status : kataNode?.status,
     advertise: intention.advertise,
   });
   if (!sameLabels(labels, ownLabels(node.labels))) writes.push(labelWrite(member, labels));

@@ -60,10 +60,14 @@ function budgetIsSpent({ pool, policy }: RolloutInput): ReturnType<Gate> {
 }
 
 function freeSlots({ pool, policy }: RolloutInput): { free: number; explanation: string } {
-  const inProgress = pool.filter((member) => member.state === 'inProgress').length;
+  const isWorkedOn = (member: Member): boolean => member.state === 'inProgress';
+  const inProgress = pool.filter(isWorkedOn).length;
   const unavailable = pool.filter((member) => !member.node.ready || member.node.unschedulable);
   const parallel = shareOf(policy.maxParallel, pool.length) - inProgress;
-  const disruption = shareOf(policy.maxUnavailable, pool.length) - unavailable.length;
+  // A node that is worked on may become unavailable at any moment: it has its place taken already.
+  const disrupted =
+    unavailable.length + pool.filter((m) => isWorkedOn(m) && !unavailable.includes(m)).length;
+  const disruption = shareOf(policy.maxUnavailable, pool.length) - disrupted;
   const names = unavailable.map((member) => member.node.name).slice(0, 5);
   return {
     free: Math.max(0, Math.min(parallel, disruption)),

@@ -1,0 +1,430 @@
+/**
+ * A small cluster for decisions: it holds what the API server would, obeys the writes of a decision, and
+ * plays the DaemonSet controller and the nodes. Tests assert its state, not the calls.
+ */
+import { LABEL, parseClaim } from '../../../../src/crds/names.ts';
+import { kataDeploymentSpec } from '../../../../src/crds/kataDeployment.ts';
+import type { NodeResult, Outcome, Stage } from '../../../../src/crds/nodeResult.ts';
+import type { ErrorCode } from '../../../../src/errors.ts';
+import { KataError } from '../../../../src/errors.ts';
+import type { NodePodView } from '../../../../src/controller/cache/nodePod.ts';
+import {
+  kataNodeView,
+  nodeView,
+  type KataDeploymentView,
+  type KataNodeView,
+  type NodeView,
+  type OwnedView,
+} from '../../../../src/controller/cache/views.ts';
+import { decide } from '../../../../src/controller/deployment/decide.ts';
+import type { Observed, ParsedSpec } from '../../../../src/controller/deployment/observed.ts';
+import type { EventDraft } from '../../../../src/controller/events.ts';
+import { runtimeClassContent } from '../../../../src/controller/runtimeclass/desired.ts';
+import type { Manifest, Write } from '../../../../src/controller/writes.ts';
+import type { KubeObject } from '../../../../src/kube/resource.ts';
+
+export const START_MS = Date.parse('2030-01-01T00:00:00Z');
+
+interface NodeOptions {
+  readonly labels?: Record<string, string>;
+  readonly ready?: boolean;
+  readonly unschedulable?: boolean;
+  readonly bootId?: string;
+  readonly runtimeHandlers?: string[];
+  readonly createdAtMs?: number;
+}
+
+/** How a node answers when a Pod of ours comes to it; the default is success. */
+export type Behaviour = (node: string, stage: Stage) => Partial<NodeResult> | 'hang' | undefined;
+
+export class World {
+  nowMs = START_MS;
+  readonly nodes = new Map<string, KubeObject>();
+  readonly kataNodes = new Map<string, KubeObject>();
+  readonly pods = new Map<string, NodePodView>();
+  readonly configMaps = new Map<string, OwnedView>();
+  readonly daemonSets = new Map<string, OwnedView>();
+  readonly runtimeClasses = new Map<string, OwnedView>();
+  /** `namespace/name` → class and node of a Pod of a user. */
+  readonly userPods = new Map<string, { className: string; node: string | undefined }>();
+  readonly events: EventDraft[] = [];
+  /** Every write that was performed, for counting. */
+  readonly writes: Write[] = [];
+  behaviour: Behaviour = () => undefined;
+  deployment: KataDeploymentView | undefined;
+  #serial = 0;
+
+  constructor(spec: unknown = {}, name = 'kata') {
+    this.deployment = this.#deploymentView(name, spec, 1);
+  }
+
+  addNode(name: string, options: NodeOptions = {}): void {
+    this.nodes.set(name, {
+      metadata: {
+        name,
+        uid: this.#id('node'),
+        resourceVersion: this.#id('rv'),
+        labels: { ...options.labels },
+        creationTimestamp: new Date(options.createdAtMs ?? START_MS - 86_400_000).toISOString(),
+      },
+      spec: { unschedulable: options.unschedulable ?? false },
+      status: {
+        conditions: [{ type: 'Ready', status: options.ready === false ? 'False' : 'True' }],
+        nodeInfo: {
+          architecture: 'amd64',
+          kernelVersion: '6.1.0',
+          bootID: options.bootId ?? 'boot-1',
+        },
+        ...(options.runtimeHandlers === undefined
+          ? {}
+          : { runtimeHandlers: options.runtimeHandlers.map((handler) => ({ name: handler })) }),
+      },
+    });
+  }
+
+  /** Replaces the specification, as an edit does. */
+  edit(spec: unknown): void {
+    const before = this.#mustHaveDeployment();
+    this.deployment = {
+      ...before,
+      spec,
+      generation: before.generation + 1,
+      resourceVersion: this.#id('rv'),
+    };
+  }
+
+  delete(): void {
+    this.deployment = { ...this.#mustHaveDeployment(), deleting: true, deletedAtMs: this.nowMs };
+  }
+
+  annotateKataNode(name: string, annotations: Record<string, string>): void {
+    const object = this.kataNodes.get(name);
+    if (object === undefined) throw new Error(`no KataNode ${name}`);
+    object.metadata = { ...object.metadata, annotations };
+  }
+
+  observe(): Observed {
+    const deployment = this.#mustHaveDeployment();
+    const pods = new Map<string, NodePodView[]>();
+    for (const pod of this.pods.values())
+      pods.set(pod.nodeName, [...(pods.get(pod.nodeName) ?? []), pod]);
+    const byNode = new Map<string, string[]>();
+    const byClass = new Map<string, string[]>();
+    for (const [name, { className, node }] of this.userPods) {
+      byClass.set(className, [...(byClass.get(className) ?? []), name]);
+      if (node !== undefined) byNode.set(node, [...(byNode.get(node) ?? []), name]);
+    }
+    const mine = (view: OwnedView): boolean => view.labels[LABEL.deployment] === deployment.name;
+    const classes = [...this.runtimeClasses.values()];
+    return {
+      deployment,
+      parsed: parse(deployment.spec),
+      nodes: this.nodeViews(),
+      kataNodes: new Map([...this.kataNodes].map(([name, object]) => [name, kataNodeView(object)])),
+      pods,
+      configMaps: [...this.configMaps.values()],
+      daemonSets: [...this.daemonSets.values()],
+      runtimeClasses: classes.filter(mine),
+      foreignClasses: new Set(classes.filter((view) => !mine(view)).map((view) => view.name)),
+      usage: { byNode, byClass },
+      settings: {
+        namespace: 'kata-nodes',
+        image: 'node:1',
+        imagePullPolicy: 'IfNotPresent',
+        serviceAccount: 'default',
+        priorityClass: undefined,
+        imagePullSecrets: [],
+      },
+    };
+  }
+
+  /** One reconciliation. With `stopAfter` the controller dies after so many writes. */
+  reconcile(stopAfter = Number.POSITIVE_INFINITY): number {
+    if (this.deployment === undefined) return 0;
+    const { writes } = decide(this.observe(), this.nowMs);
+    const performed = writes.slice(0, stopAfter);
+    for (const write of performed) this.#perform(write);
+    return performed.length;
+  }
+
+  /** Reconciles and lets nodes and DaemonSets work until nothing changes any more. Returns the number of rounds. */
+  settle(options: { maxRounds?: number; stopAfter?: () => number } = {}): number {
+    const maxRounds = options.maxRounds ?? 200;
+    for (let round = 1; round <= maxRounds; round += 1) {
+      const written = this.reconcile(options.stopAfter?.());
+      const moved = this.playCluster();
+      if (written === 0 && !moved) return round;
+      this.nowMs += 1_000;
+    }
+    throw new Error(`the world did not settle in ${maxRounds} rounds`);
+  }
+
+  /** DaemonSet controller and kubelets: Pods follow claims, stages end. */
+  playCluster(): boolean {
+    let moved = false;
+    for (const [name, node] of this.nodes) {
+      const claim = node.metadata.labels?.[LABEL.claim];
+      for (const pod of [...this.pods.values()]) {
+        const wanted = claim === `${pod.deployment}.${pod.revision}` && this.#hasDaemonSet(claim);
+        if (pod.nodeName === name && !wanted) moved = this.pods.delete(pod.name) || moved;
+      }
+      const parsed = parseClaim(claim ?? '');
+      if (parsed === undefined || !this.#hasDaemonSet(claim)) continue;
+      if (![...this.pods.values()].some((pod) => pod.nodeName === name)) {
+        this.#createPod(name, parsed);
+        moved = true;
+      }
+    }
+    for (const pod of [...this.pods.values()]) {
+      if (!this.nodes.has(pod.nodeName)) moved = this.pods.delete(pod.name) || moved;
+      else moved = this.#runStages(pod) || moved;
+    }
+    return moved;
+  }
+
+  kataNode(name: string): KataNodeView | undefined {
+    const object = this.kataNodes.get(name);
+    return object === undefined ? undefined : kataNodeView(object);
+  }
+
+  phase(name: string): string | undefined {
+    return this.kataNode(name)?.status?.phase;
+  }
+
+  labels(name: string): Record<string, string> {
+    return this.nodes.get(name)?.metadata.labels ?? {};
+  }
+
+  condition(type: string): { status: string; reason: string; message: string } | undefined {
+    const status = this.deployment?.status as
+      | { conditions?: { type: string; status: string; reason: string; message: string }[] }
+      | undefined;
+    return status?.conditions?.find((condition) => condition.type === type);
+  }
+
+  nodeViews(): NodeView[] {
+    return [...this.nodes.values()].map(nodeView);
+  }
+
+  #perform(write: Write): void {
+    this.writes.push(write);
+    if (write.verb === 'event') this.events.push(write.event);
+    else if (write.verb === 'delete') this.#storeOf(write.kind).delete(write.name);
+    else this.#apply(write);
+  }
+
+  #apply({ object, subresource }: Extract<Write, { verb: 'apply' }>): void {
+    const { name, uid } = object.metadata;
+    switch (object.kind) {
+      case 'KataDeployment':
+        this.#applyDeployment(object, subresource);
+        return;
+      case 'Node': {
+        const node = this.nodes.get(name);
+        if (node === undefined || node.metadata.uid !== uid)
+          throw new Error(`apply would create Node ${name}`);
+        const foreign = Object.entries(node.metadata.labels ?? {}).filter(
+          ([key]) => !key.includes('kata'),
+        );
+        node.metadata = {
+          ...node.metadata,
+          labels: { ...Object.fromEntries(foreign), ...labelsOf(object) },
+          resourceVersion: this.#id('rv'),
+        };
+        return;
+      }
+      case 'KataNode': {
+        const before = this.kataNodes.get(name);
+        const metadata = before?.metadata ?? { name, uid: this.#id('katanode') };
+        const part =
+          subresource === 'status' ? { status: object['status'] } : { spec: object['spec'] };
+        if (before === undefined && subresource === 'status')
+          throw new Error(`status of KataNode ${name} that does not exist`);
+        this.kataNodes.set(
+          name,
+          structuredClone({
+            ...before,
+            ...part,
+            metadata: { ...metadata, resourceVersion: this.#id('rv') },
+          }),
+        );
+        return;
+      }
+      case 'RuntimeClass':
+        this.runtimeClasses.set(name, {
+          ...this.#owned(object),
+          content: structuredClone(runtimeClassContent(object)),
+        });
+        return;
+      case 'ConfigMap':
+        this.configMaps.set(name, this.#owned(object));
+        return;
+      case 'DaemonSet':
+        this.daemonSets.set(name, this.#owned(object));
+        return;
+      case 'Pod':
+        throw new Error('Pods are made by DaemonSets only');
+    }
+  }
+
+  #applyDeployment(object: Manifest, subresource: 'status' | undefined): void {
+    const before = this.#mustHaveDeployment();
+    if (subresource === 'status') {
+      this.deployment = { ...before, status: structuredClone(object['status']) };
+      return;
+    }
+    const finalizers = (object.metadata['finalizers'] as string[] | undefined) ?? [];
+    this.deployment =
+      before.deleting && finalizers.length === 0 ? undefined : { ...before, finalizers };
+  }
+
+  #owned(object: Manifest): OwnedView {
+    return {
+      name: object.metadata.name,
+      uid: this.#id('object'),
+      resourceVersion: this.#id('rv'),
+      deleting: false,
+      labels: labelsOf(object),
+      content: undefined,
+    };
+  }
+
+  #storeOf(kind: Manifest['kind']): Map<string, unknown> {
+    switch (kind) {
+      case 'KataNode':
+        return this.kataNodes;
+      case 'Pod':
+        return this.pods;
+      case 'ConfigMap':
+        return this.configMaps;
+      case 'DaemonSet':
+        return this.daemonSets;
+      case 'RuntimeClass':
+        return this.runtimeClasses;
+      case 'Node':
+      case 'KataDeployment':
+        throw new Error(`a decision must not delete a ${kind}`);
+    }
+  }
+
+  #hasDaemonSet(claim: string | undefined): boolean {
+    return [...this.daemonSets.values()].some((view) => view.labels[LABEL.claim] === claim);
+  }
+
+  #createPod(
+    nodeName: string,
+    { deployment, revision }: { deployment: string; revision: string },
+  ): void {
+    const uid = this.#id('pod');
+    this.pods.set(uid, {
+      name: uid,
+      uid,
+      resourceVersion: this.#id('rv'),
+      nodeName,
+      deployment,
+      revision,
+      createdAtMs: this.nowMs,
+      deleting: false,
+      stages: {},
+      unreadySinceMs: undefined,
+      waiting: undefined,
+    });
+  }
+
+  /** One stage per call. */
+  #runStages(pod: NodePodView): boolean {
+    const stages: Stage[] =
+      pod.revision === 'remove' ? ['remove'] : ['preflight', 'stage', 'activate'];
+    const next = stages.find((stage) => pod.stages[stage] === undefined);
+    if (next === undefined) return false;
+    const answer = this.behaviour(pod.nodeName, next);
+    if (answer === 'hang') return false;
+    const earlier = Object.values(pod.stages).some(
+      (state) => state.kind === 'ended' && state.result.outcome !== 'done',
+    );
+    const outcome: Outcome = earlier ? 'skipped' : (answer?.outcome ?? 'done');
+    const result: NodeResult = { ...this.#success(pod, next), ...answer, outcome };
+    this.pods.set(pod.name, {
+      ...pod,
+      stages: { ...pod.stages, [next]: { kind: 'ended', result } },
+    });
+    return true;
+  }
+
+  #success(pod: NodePodView, stage: Stage): NodeResult {
+    return {
+      resultVersion: 1,
+      stage,
+      deployment: pod.deployment,
+      revision: pod.revision,
+      attempt: pod.uid,
+      outcome: 'done',
+      steps: [{ name: stage, ms: 1, changed: true }],
+      facts: {
+        kvm: { usable: true },
+        bootId: 'boot-1',
+        artifacts: { version: '4.1.0', digest: 'd1' },
+      },
+      handlers: stage === 'activate' ? ['kata-qemu', 'kata-clh', 'kata-fc'] : [],
+      engineRestarts: stage === 'activate' ? 1 : 0,
+      bytesWritten: 1,
+      durationMs: 1,
+    };
+  }
+
+  #deploymentView(name: string, spec: unknown, generation: number): KataDeploymentView {
+    return {
+      name,
+      uid: this.#id('deployment'),
+      resourceVersion: this.#id('rv'),
+      generation,
+      createdAtMs: START_MS,
+      deleting: false,
+      deletedAtMs: undefined,
+      finalizers: [],
+      spec,
+      status: undefined,
+    };
+  }
+
+  #mustHaveDeployment(): KataDeploymentView {
+    if (this.deployment === undefined) throw new Error('the KataDeployment is gone');
+    return this.deployment;
+  }
+
+  #id(prefix: string): string {
+    this.#serial += 1;
+    return `${prefix}-${this.#serial}`;
+  }
+}
+
+export function badResult(
+  outcome: Outcome,
+  code: ErrorCode,
+  parameters: Record<string, string | number> = {},
+): Partial<NodeResult> {
+  const error = new KataError(code, parameters);
+  return {
+    outcome,
+    error: {
+      code,
+      step: 'Activate',
+      reason: error.reason,
+      message: error.message,
+      remedy: error.remedy,
+    },
+  };
+}
+
+function labelsOf(object: Manifest): Record<string, string> {
+  return { ...(object.metadata['labels'] as Record<string, string> | undefined) };
+}
+
+function parse(spec: unknown): ParsedSpec {
+  const result = kataDeploymentSpec.safeParse(spec ?? {});
+  if (result.success) return { ok: true, spec: result.data };
+  return {
+    ok: false,
+    error: new KataError('KATA_E_SPEC_INVALID', { field: 'spec', cause: result.error.message }),
+  };
+}
