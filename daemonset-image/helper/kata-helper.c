@@ -1,6 +1,6 @@
 /*
  * kata-helper does what Node.js cannot, and nothing else: wait as PID 1, compare a fingerprint of
- * files, ask KVM, hold file locks, name the kernel.
+ * files, ask KVM, hold file locks, run a binary of the host in the host's root, name the kernel.
  *
  * It is static, its memory does not grow and it reads no configuration: the resident container runs
  * it and must stay under 1 MiB. It must never write into a file of the host.
@@ -22,7 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { EXIT_DIFFERENT = 1, EXIT_USAGE = 2, EXIT_BUSY = 3 };
+enum { EXIT_DIFFERENT = 1, EXIT_USAGE = 2, EXIT_BUSY = 3, EXIT_NOT_RUN = 126, EXIT_NOT_FOUND = 127 };
 enum { KVM_EXPECTED_API = 12, LINE_SIZE = 8192, PATH_SIZE = 8192 };
 
 /* From the kernel's stable interface; not every libc comes with its headers. */
@@ -34,6 +34,7 @@ static int usage(void) {
           "       kata-helper probe FINGERPRINT_FILE ROOT\n"
           "       kata-helper kvm [DEVICE]\n"
           "       kata-helper lock FILE...\n"
+          "       kata-helper chroot ROOT COMMAND [ARGUMENT]...\n"
           "       kata-helper uname\n",
           stderr);
     return EXIT_USAGE;
@@ -229,6 +230,19 @@ static int lock(char *const *paths) {
     return EXIT_SUCCESS;
 }
 
+/* chroot: becomes a command of the host. As with env(1), 126 and 127 say that it was not run. */
+
+static int run_in_root(const char *root, char *const *command) {
+    if (chroot(root) != 0 || chdir("/") != 0) {
+        fprintf(stderr, "chroot %s: %s\n", root, strerror(errno));
+        return EXIT_NOT_RUN;
+    }
+    execvp(command[0], command);
+    const int status = errno == ENOENT ? EXIT_NOT_FOUND : EXIT_NOT_RUN;
+    fprintf(stderr, "%s: %s\n", command[0], strerror(errno));
+    return status;
+}
+
 static int print_kernel_release(void) {
     struct utsname kernel;
     if (uname(&kernel) != 0) return EXIT_FAILURE;
@@ -243,6 +257,7 @@ int main(int count, char **arguments) {
     if (strcmp(command, "probe") == 0 && count == 4) return probe(arguments[2], arguments[3]);
     if (strcmp(command, "kvm") == 0 && count <= 3) return kvm(count == 3 ? arguments[2] : "/dev/kvm");
     if (strcmp(command, "lock") == 0 && count >= 3) return lock(arguments + 2);
+    if (strcmp(command, "chroot") == 0 && count >= 4) return run_in_root(arguments[2], arguments + 3);
     if (strcmp(command, "uname") == 0 && count == 2) return print_kernel_release();
     return usage();
 }

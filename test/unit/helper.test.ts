@@ -2,6 +2,7 @@
 import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  copyFileSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -254,6 +255,35 @@ describe('lock', () => {
   });
 });
 
+// chroot(2) is for root; make test runs as root.
+describe.runIf(process.getuid?.() === 0)('chroot', () => {
+  const root = join(directory, 'chroot');
+  beforeAll(() => {
+    mkdirSync(join(root, 'bin'), { recursive: true });
+    copyFileSync(binary, join(root, 'bin', 'tool'));
+    writeFileSync(join(root, 'bin', 'text'), 'no program', { mode: 0o644 });
+    writeFileSync(join(root, 'only-here'), '');
+  });
+
+  test('runs a binary of that root in it, and passes on arguments and exit code', async () => {
+    expect((await helper('chroot', root, '/bin/tool', 'uname')).stdout).toBe(`${release()}\n`);
+    expect((await helper('chroot', root, '/bin/tool', 'probe', '/only-here', '/')).stdout).toBe(
+      'the fingerprint is empty\n',
+    );
+    expect((await helper('chroot', root, '/bin/tool', 'sleep')).status).toBe(2);
+  });
+
+  test.each([
+    ['a root that is missing', 126, ['/no/such/root', '/bin/tool']],
+    ['a command that is missing', 127, [root, '/bin/none']],
+    ['a file that is no program', 126, [root, '/bin/text']],
+  ])('says that it did not run %s', async (_, status, parameters) => {
+    const ended = await helper('chroot', ...parameters);
+    expect(ended.status).toBe(status);
+    expect(ended.stderr).not.toBe('');
+  });
+});
+
 test('uname prints the release of the kernel', async () => {
   expect((await helper('uname')).stdout).toBe(`${release()}\n`);
 });
@@ -265,6 +295,7 @@ test.each([
   [['probe', 'file']],
   [['lock']],
   [['kvm', 'a', 'b']],
+  [['chroot', '/']],
 ])('refuses the arguments %j with its usage', async (parameters) => {
   const ended = await helper(...parameters);
   expect(ended.status).toBe(2);
