@@ -92,6 +92,12 @@ export const ERRORS = {
     '{engine}: {cause}',
     'Use containerd 1.6 or newer, or exclude this node by spec.nodes.selector.',
   ),
+  KATA_E_NO_RUNTIME: entry(
+    'NoRuntimeForArchitecture',
+    'terminal',
+    'none of {handlers} exists for {arch}',
+    'Add a runtime that exists for {arch}, or leave these nodes out by spec.nodes.selector.',
+  ),
   // Artifacts
   KATA_E_ARTIFACT_FETCH: entry(
     'ArtifactUnavailable',
@@ -229,6 +235,18 @@ export const ERRORS = {
     '{path}: {cause}',
     'Check that file system on the node.',
   ),
+  KATA_E_DEADLINE: entry(
+    'DeadlineExceeded',
+    'retryable',
+    'the stage did not end in time; it was at {step}',
+    'Look at the load and the disk of the node, then try again.',
+  ),
+  KATA_E_INTERRUPTED: entry(
+    'Interrupted',
+    'retryable',
+    'stopped from outside during {step}; what was begun was taken back',
+    'Run it again.',
+  ),
   KATA_E_TIMEOUT: entry(
     'TimedOut',
     'retryable',
@@ -240,6 +258,12 @@ export const ERRORS = {
     'terminal',
     'plan {file}: {cause}',
     'The controller and the node image differ in version; upgrade both.',
+  ),
+  KATA_E_KUBECONFIG: entry(
+    'KubeconfigInvalid',
+    'terminal',
+    'no usable kubeconfig: {cause}',
+    'Pass --kubeconfig, set KUBECONFIG, or run in a Pod with a service account.',
   ),
   KATA_E_INTERNAL: entry(
     'InternalError',
