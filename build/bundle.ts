@@ -25,9 +25,14 @@ const REQUIRE_BANNER =
 
 /**
  * Bundles an entry file into `outputFile` for Node 24. Whitespace and syntax are minified and names
- * are kept, so that an error names the function that it is in. Throws when the entry is missing.
+ * are kept, so that an error names the function that it is in. The notices of the packages inside are
+ * in `outputFile`.LEGAL.txt. Throws when the entry is missing.
  */
-export async function bundle(entry: string, outputFile: string): Promise<void> {
+export async function bundle(
+  entry: string,
+  outputFile: string,
+  { sourceMap }: { readonly sourceMap: boolean },
+): Promise<void> {
   await access(entry).catch(() => {
     throw new Error(`the entry ${entry} does not exist`);
   });
@@ -41,7 +46,7 @@ export async function bundle(entry: string, outputFile: string): Promise<void> {
     minifySyntax: true,
     minifyWhitespace: true,
     keepNames: true,
-    sourcemap: 'external',
+    sourcemap: sourceMap ? 'external' : false,
     legalComments: 'external',
     banner: { js: REQUIRE_BANNER },
     logLevel: 'warning',
@@ -51,7 +56,7 @@ export async function bundle(entry: string, outputFile: string): Promise<void> {
 /** Builds all of dist/ (or `directory`). */
 export async function buildDist(directory = join(ROOT, 'dist')): Promise<void> {
   for (const [name, entry] of Object.entries(BUNDLES)) {
-    await bundle(join(ROOT, entry), join(directory, name));
+    await bundle(join(ROOT, entry), join(directory, name), { sourceMap: true });
   }
   await compileHelper(join(directory, 'kata-helper'));
 }
