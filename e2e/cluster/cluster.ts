@@ -20,7 +20,7 @@ import { removeCgroups } from './cgroups.ts';
 import { clusterDirectory } from './paths.ts';
 import { Pki } from './pki.ts';
 import { Progress, stderrLog, type Log } from './progress.ts';
-import { waitUntil } from './wait.ts';
+import { waitApiServer, waitNodesReady, type ReadyAfter } from './readiness.ts';
 
 export type { NodeSpec } from './node.ts';
 
@@ -32,8 +32,6 @@ export interface ClusterSpec {
   readonly log?: Log;
   readonly signal?: AbortSignal;
 }
-
-const READY_TIMEOUT_MS = 180_000;
 
 export class Cluster extends KubeTools {
   readonly name: string;
@@ -62,7 +60,9 @@ export class Cluster extends KubeTools {
 
   /** A cluster that `up` started earlier, perhaps in another process. */
   static async attach(name: string, log: Log = stderrLog): Promise<Cluster> {
-    if ((await findNetwork(name)) === undefined) throw new Error(`there is no cluster "${name}"`);
+    const isThere =
+      (await findNetwork(name)) !== undefined || (await clusterContainers(name)).length > 0;
+    if (!isThere) throw new Error(`there is no cluster "${name}"`);
     return Cluster.#ours(name, log);
   }
 
@@ -117,8 +117,9 @@ export class Cluster extends KubeTools {
 
   /** Starts a stopped node and waits until it is Ready. */
   async startNode(name: string): Promise<void> {
+    const since = new Date();
     await this.#nodes.start(name);
-    await this.#waitReady([name]);
+    await waitNodesReady(this, new Map([[name, since]]));
   }
 
   /** Removes a node from the machine and from the cluster. */
@@ -155,9 +156,10 @@ export class Cluster extends KubeTools {
       await ensureControlPlane(this.name, index, pki, containers);
       const text = await adminKubeconfig(this.name, index, pki);
       await writeFile(this.kubeconfigPath, text, { mode: 0o600 });
-      await this.#waitApiServer(spec.signal);
+      await waitApiServer(this, spec.signal);
     });
-    await this.#progress.step(`nodes ${spec.nodes.map(({ name }) => name).join(', ')}`, () =>
+    const names = spec.nodes.map(({ name }) => name).join(', ');
+    const expected = await this.#progress.step(`nodes ${names}`, () =>
       this.#ensureNodes(index, pki, spec.nodes),
     );
     const nodes = (await this.nodes()).filter(({ running }) => running);
@@ -170,22 +172,20 @@ export class Cluster extends KubeTools {
       await this.loadImage(IMAGES.pause);
       await this.loadImage(IMAGES.busybox);
     });
-    await this.#progress.step('nodes Ready', () =>
-      this.#waitReady(
-        spec.nodes.map(({ name }) => name),
-        spec.signal,
-      ),
-    );
+    await this.#progress.step('nodes Ready', () => waitNodesReady(this, expected, spec.signal));
   }
 
-  async #ensureNodes(index: number, pki: Pki, wanted: readonly NodeSpec[]): Promise<void> {
+  /** Returns for each node from when on its Ready condition counts: a stopped one keeps its last for a while. */
+  async #ensureNodes(index: number, pki: Pki, wanted: readonly NodeSpec[]): Promise<ReadyAfter> {
     const existing = await this.nodes();
     const used = new Set(existing.map(({ ordinal }) => ordinal));
     const work: Promise<void>[] = [];
+    const expected = new Map<string, Date | undefined>();
     for (const node of wanted) {
       const record = existing.find(({ name }) => name === node.name);
       if (record !== undefined) {
         checkSame(record, node);
+        expected.set(node.name, record.running ? undefined : new Date());
         if (!record.running) work.push(this.#nodes.start(node.name));
         continue;
       }
@@ -196,36 +196,11 @@ export class Cluster extends KubeTools {
       }
       const ordinal = firstFree(used);
       used.add(ordinal);
+      expected.set(node.name, undefined);
       work.push(startNode(this.name, index, pki, { ...node, ordinal }));
     }
     await Promise.all(work);
-  }
-
-  #waitApiServer(signal?: AbortSignal): Promise<string> {
-    return waitUntil(
-      'API server ready',
-      async () => ({
-        value: await this.kubectl(['get', '--raw', '/readyz'], { timeoutMs: 10_000 }),
-      }),
-      { timeoutMs: READY_TIMEOUT_MS, signal },
-    );
-  }
-
-  async #waitReady(names: readonly string[], signal?: AbortSignal): Promise<void> {
-    const template =
-      '{.status.conditions[?(@.type=="Ready")].status} {.status.conditions[?(@.type=="Ready")].message}';
-    await Promise.all(
-      names.map((name) =>
-        waitUntil(
-          `node ${name} Ready`,
-          async () => {
-            const seen = await this.kubectl(['get', 'node', name, '-o', `jsonpath=${template}`]);
-            return seen.startsWith('True ') ? { value: undefined } : { waitingFor: seen };
-          },
-          { timeoutMs: READY_TIMEOUT_MS, signal },
-        ),
-      ),
-    );
+    return expected;
   }
 }
 

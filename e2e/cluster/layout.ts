@@ -44,6 +44,9 @@ export const cgroupRoot = (cluster: string, node: string): string => `/k-${clust
 
 export const networkCidr = (index: number): string => `${NODE_NET}.${index}.0/24`;
 
+/** This machine on that network: Docker takes the first address for the bridge. */
+export const networkGateway = (index: number): string => `${NODE_NET}.${index}.1`;
+
 /** The index of a network from its CIDR, or undefined when it is none of ours. */
 export function networkIndex(cidr: string): number | undefined {
   const match = /^10\.210\.(\d{1,2})\.0\/24$/.exec(cidr);

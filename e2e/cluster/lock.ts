@@ -1,9 +1,9 @@
 /**
  * One writer at a time for what several processes share in the cache.
  *
- * Owns lock files, which hold the process id of their owner. It must never steal a lock whose owner lives.
+ * Owns lock files, which name the process that owns them. It must never steal a lock whose owner lives.
  */
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { link, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
@@ -35,24 +35,33 @@ export async function withLock<T>(
 
 async function acquire(path: string): Promise<boolean> {
   try {
-    await writeFile(path, String(process.pid), { flag: 'wx' });
+    await writeFile(path, await identity(process.pid), { flag: 'wx' });
     return true;
   } catch (error) {
     if (!isErrorCode(error, 'EEXIST')) throw error;
   }
-  const owner = Number(await readFile(path, 'utf8').catch(() => ''));
-  // An empty file is a lock whose owner has not written its id yet.
-  if (owner > 0 && !isAlive(owner)) await rm(path, { force: true });
+  const owner = await readFile(path, 'utf8').catch(() => '');
+  // An empty file is a lock whose owner has not written its name yet.
+  const isGone = owner !== '' && (await identity(Number(owner.split(' ')[0]))) !== owner;
+  if (isGone) await removeStale(path, owner);
   return false;
 }
 
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return isErrorCode(error, 'EPERM');
-  }
+/** Takes away the lock of `owner` and of nobody else: another waiter may have been faster. */
+async function removeStale(path: string, owner: string): Promise<void> {
+  const aside = `${path}.${process.pid}`;
+  await rename(path, aside).catch(() => undefined);
+  const taken = await readFile(aside, 'utf8').catch(() => owner);
+  if (taken !== owner) await link(aside, path);
+  await rm(aside, { force: true });
+}
+
+/** A process id with the start time of its process: ids are used again. */
+async function identity(pid: number): Promise<string> {
+  const stat = await readFile(`/proc/${pid}/stat`, 'utf8').catch(() => '');
+  // The second field may hold anything, also spaces; the start time is the 22nd.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return `${pid} ${fields[19] ?? ''}`;
 }
 
 /** True for a system error with this code. */

@@ -4,8 +4,9 @@
  * Owns what is inside a node when it starts. After that the node belongs to the cluster and to whoever
  * works on it: it must never be "repaired" by the harness.
  */
-import { dump } from 'js-yaml';
+import { randomUUID } from 'node:crypto';
 import { access, constants } from 'node:fs/promises';
+import { dump } from 'js-yaml';
 import { CLUSTER_LABEL } from './docker.ts';
 import { IMAGES } from './images.ts';
 import { kubeconfigText } from './kubeconfig.ts';
@@ -133,6 +134,8 @@ async function nodeFiles(
   const file = `node-${node.name}`;
   return {
     '/etc/kata-operator-e2e/node.env': lines.join(''),
+    // A node that is made again under its old name is another machine, as after a reinstallation.
+    '/etc/machine-id': `${randomUUID().replaceAll('-', '')}\n`,
     '/etc/kubernetes/pki/ca.crt': await pki.read('ca.crt'),
     '/etc/kubernetes/pki/kubelet.crt': await pki.read(`${file}.crt`),
     '/etc/kubernetes/pki/kubelet.key': await pki.read(`${file}.key`),

@@ -8,6 +8,7 @@ import { imageId } from './docker.ts';
 import { containerName } from './layout.ts';
 import { listNodes, type NodeRecord } from './node.ts';
 import { pipe, run } from './process.ts';
+import { waitUntil } from './wait.ts';
 
 export interface ExecOptions {
   readonly timeoutMs?: number;
@@ -70,6 +71,11 @@ export class DockerNodes implements NodeAccess {
 
   async start(node: string): Promise<void> {
     await run(['docker', 'start', this.#container(node)], { timeoutMs: 60_000 });
+    await waitUntil(
+      `containerd of ${node} active`,
+      async () => ({ value: await this.exec(node, ['systemctl', 'is-active', 'containerd']) }),
+      { timeoutMs: 60_000 },
+    );
   }
 
   async remove(node: string): Promise<void> {
