@@ -72,7 +72,15 @@ function install(
     ...removals.flatMap((removal) => removal.writes),
     ...collectRevisions(o, target, members),
   ];
-  const status = installedStatus({ o, spec, target, members, rollout, classes, removals, nowMs });
+  const status = installedStatus(o, {
+    spec,
+    target,
+    members,
+    rollout,
+    classes,
+    removals,
+    nowMs,
+  });
   return {
     writes: [...writes, ...statusWrites(o, status)],
     wakeAfterMs: wakeAfterMs(members),
@@ -99,12 +107,8 @@ function uninstall(o: Observed, nowMs: number): Decision {
   const objectsLeft = [...o.daemonSets, ...o.configMaps, ...o.runtimeClasses].length > 0;
   if (!nodesLeft && !objectsLeft)
     return { writes: [finalizerWrite(o, false)], wakeAfterMs: undefined };
-  const status = uninstallStatus({
-    o,
-    members,
-    blockedBy: [...removals.flatMap((r) => r.blockedBy), ...classes.blockedBy],
-    nowMs,
-  });
+  const blockedBy = [...removals.flatMap((removal) => removal.blockedBy), ...classes.blockedBy];
+  const status = uninstallStatus(o, members, blockedBy, nowMs);
   return {
     writes: [...writes, ...classes.writes, ...statusWrites(o, status)],
     wakeAfterMs: UNINSTALL_POLL_MS,

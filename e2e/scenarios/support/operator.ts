@@ -1,0 +1,70 @@
+/**
+ * The shared cluster with the operator on it. Scenarios start and end without a KataDeployment, so that
+ * each can be run alone and in any order.
+ */
+import { stderrLog } from '../../cluster/progress.ts';
+import type { Cluster } from '../../cluster/cluster.ts';
+import { CONTAINERD_CONFIG, containerdStarts, sha256OfFile } from '../../operator/host.ts';
+import { loadOperatorImages } from '../../operator/images.ts';
+import { Operator } from '../../operator/operator.ts';
+import { sharedCluster } from './cluster.ts';
+
+export const NODES = ['node-a', 'node-b'] as const;
+/** A whole install on two nodes, one after the other, on a slow machine. */
+export const INSTALL_TIMEOUT_MS = 240_000;
+
+export interface Rig {
+  readonly cluster: Cluster;
+  readonly operator: Operator;
+}
+
+let installed: Promise<Rig> | undefined;
+
+export function rig(): Promise<Rig> {
+  installed ??= install();
+  return installed;
+}
+
+async function install(): Promise<Rig> {
+  const cluster = await sharedCluster();
+  const images = await loadOperatorImages(cluster, stderrLog);
+  const operator = new Operator(cluster);
+  await operator.install(images);
+  return { cluster, operator };
+}
+
+export function kataDeployment(spec: object, name = 'kata'): object {
+  return {
+    apiVersion: 'kata-operator.dev/v1alpha1',
+    kind: 'KataDeployment',
+    metadata: { name },
+    spec,
+  };
+}
+
+/** What must be the same before an install and after a removal, on every node. */
+export async function fingerprints(cluster: Cluster): Promise<Record<string, string>> {
+  const entries = NODES.map(
+    async (node) => [node, await sha256OfFile(cluster, node, CONTAINERD_CONFIG)] as const,
+  );
+  return Object.fromEntries(await Promise.all(entries));
+}
+
+export async function engineStarts(cluster: Cluster): Promise<Record<string, number>> {
+  return Object.fromEntries(
+    await Promise.all(
+      NODES.map(async (node) => [node, await containerdStarts(cluster, node)] as const),
+    ),
+  );
+}
+
+/** `name/containerID/restarts` of every container of a Pod: what an engine restart must not change. */
+export async function containerIdentity(
+  cluster: Cluster,
+  namespace: string,
+  pod: string,
+): Promise<string> {
+  const path =
+    '{range .status.containerStatuses[*]}{.name}/{.containerID}/{.restartCount}{"\\n"}{end}';
+  return cluster.kubectl(['-n', namespace, 'get', 'pod', pod, '-o', `jsonpath=${path}`]);
+}

@@ -1,0 +1,205 @@
+/**
+ * The three conditions of a KataDeployment that is being installed. Each is a list of checks in the order
+ * in which they matter: the first that has something to say decides, and says what to do next.
+ */
+import type { KataDeploymentSpec, KataDeploymentStatus } from '../../crds/kataDeployment.ts';
+import { KataError } from '../../errors.ts';
+import { durationMs } from '../duration.ts';
+import type { Member } from '../nodes/member.ts';
+import type { Removal } from '../nodes/removal.ts';
+import type { RolloutDecision } from '../rollout/decide.ts';
+import type { ClassDecision } from '../runtimeclass/decide.ts';
+import type { Verdict } from './conditions.ts';
+import type { Membership } from './members.ts';
+import { explainFailures, nameSome } from './words.ts';
+
+export interface VerdictInput {
+  readonly spec: KataDeploymentSpec;
+  readonly target: string;
+  readonly members: Membership;
+  readonly rollout: RolloutDecision;
+  readonly classes: ClassDecision;
+  readonly removals: readonly Removal[];
+  readonly counts: Counts;
+  readonly previous: KataDeploymentStatus;
+  readonly nowMs: number;
+}
+
+export type Counts = {
+  readonly [Key in keyof Required<NonNullable<KataDeploymentStatus['nodes']>>]: number;
+};
+
+type Check = (input: VerdictInput) => Verdict | undefined;
+
+const availability: readonly Check[] = [
+  /* kubectl wait must not succeed on a selector with a typing error */ nothingIsSelected,
+  /* nor on a fleet without KVM */ nothingIsCapable,
+  everyExpectedNodeIsReady,
+];
+
+const progress: readonly Check[] = [
+  /* nothing moves and something waits: say for what */ rolloutStandsStill,
+  restartIsAwaited,
+  workIsLeft,
+];
+
+const degradation: readonly Check[] = [
+  /* broken nodes first: they need a person */ nodesFailed,
+  nodeBelongsToAnother,
+  classBelongsToAnother,
+  podsHoldNodesBack,
+];
+
+export function verdicts(
+  input: VerdictInput,
+): Record<'Available' | 'Progressing' | 'Degraded', Verdict> {
+  const { ready, desired } = input.counts;
+  return {
+    Available: firstOf(availability, input) ?? {
+      status: 'False',
+      reason: 'NodesNotReady',
+      message: `${ready} of ${desired} nodes are Ready at revision ${input.target}.`,
+    },
+    Progressing: firstOf(progress, input) ?? {
+      status: 'False',
+      reason: 'Complete',
+      message: `Nothing to do at revision ${input.target}.`,
+    },
+    Degraded: firstOf(degradation, input) ?? {
+      status: 'False',
+      reason: 'AsExpected',
+      message: 'No node has failed.',
+    },
+  };
+}
+
+function firstOf(checks: readonly Check[], input: VerdictInput): Verdict | undefined {
+  for (const check of checks) {
+    const verdict = check(input);
+    if (verdict !== undefined) return verdict;
+  }
+  return undefined;
+}
+
+function nothingIsSelected({ counts }: VerdictInput): Verdict | undefined {
+  if (counts.desired > 0 || counts.unsupported > 0) return undefined;
+  return {
+    status: 'False',
+    reason: 'NoNodesSelected',
+    message: 'No node is selected; check spec.nodes.selector and spec.nodes.excludeControlPlane.',
+  };
+}
+
+function nothingIsCapable({ counts }: VerdictInput): Verdict | undefined {
+  if (counts.desired > 0) return undefined;
+  return {
+    status: 'False',
+    reason: 'NoCapableNodes',
+    message: `None of the ${counts.unsupported} selected nodes can run Kata; kubectl get katanodes says why for each.`,
+  };
+}
+
+function everyExpectedNodeIsReady(input: VerdictInput): Verdict | undefined {
+  const { ready, desired } = input.counts;
+  const expected = input.members.pool.filter(
+    (member) => isExpected(member) && !isNewcomer(member, input),
+  );
+  if (expected.some((member) => member.state !== 'current')) return undefined;
+  return {
+    status: 'True',
+    reason: 'AllNodesReady',
+    message: `${ready} of ${desired} nodes are Ready at revision ${input.target}.`,
+  };
+}
+
+function isExpected({ state }: Member): boolean {
+  return state !== 'unsupported' && state !== 'conflict';
+}
+
+/** A node that has just joined does not take back what was true of all the others. */
+function isNewcomer(
+  { node, status, state }: Member,
+  { previous, spec, nowMs }: VerdictInput,
+): boolean {
+  if (state === 'current' || state === 'failed') return false;
+  if (status?.previousRevision !== undefined) return false;
+  const wasAvailable = previous.conditions?.some(
+    (condition) => condition.type === 'Available' && condition.status === 'True',
+  );
+  return wasAvailable === true && nowMs - node.createdAtMs < durationMs(spec.rollout.nodeTimeout);
+}
+
+function rolloutStandsStill({ rollout, counts }: VerdictInput): Verdict | undefined {
+  if (rollout.blocked === undefined || counts.inProgress > 0) return undefined;
+  return { status: 'False', ...rollout.blocked };
+}
+
+function restartIsAwaited({ members, counts }: VerdictInput): Verdict | undefined {
+  const awaiting = members.pool.filter(({ state }) => state === 'awaitingRestart');
+  if (awaiting.length === 0 || awaiting.length < counts.inProgress) return undefined;
+  const names = nameSome(awaiting.map(({ node }) => node.name));
+  return {
+    status: 'False',
+    reason: 'AwaitingRestart',
+    message: `The engine must be restarted by hand on ${names}; then annotate the KataNode with kata-operator.dev/retry.`,
+  };
+}
+
+function workIsLeft({ counts, rollout, target }: VerdictInput): Verdict | undefined {
+  const { inProgress, waiting, removing, ready, desired } = counts;
+  if (inProgress + waiting + removing === 0) return undefined;
+  const why = rollout.blocked === undefined ? '' : `: ${rollout.blocked.message}`;
+  return {
+    status: 'True',
+    reason: 'RolloutInProgress',
+    message: `Revision ${target}: ${ready} of ${desired} nodes Ready, ${inProgress} in progress, ${waiting} waiting, ${removing} being released${why}.`,
+  };
+}
+
+function nodesFailed({ members, rollout, counts }: VerdictInput): Verdict | undefined {
+  const failing = [...members.pool, ...members.leaving].filter(isFailing);
+  if (failing.length === 0) return undefined;
+  const isBudgetSpent = rollout.blocked?.reason === 'FailureBudgetExhausted';
+  const lead = isBudgetSpent
+    ? rollout.blocked.message
+    : `${failing.length} of ${counts.desired} nodes failed.`;
+  return {
+    status: 'True',
+    reason: isBudgetSpent ? rollout.blocked.reason : 'NodesFailed',
+    message: `${lead}\n${explainFailures(failing)}`,
+  };
+}
+
+/** A node of the pool that ended badly, or one that cannot be cleaned. */
+export function isFailing({ state, status }: Member): boolean {
+  return state === 'failed' || (state === 'removing' && status?.error !== undefined);
+}
+
+function nodeBelongsToAnother({ members }: VerdictInput): Verdict | undefined {
+  const conflict = members.pool.find(({ state }) => state === 'conflict');
+  if (conflict === undefined) return undefined;
+  const error = new KataError('KATA_E_NODE_CONFLICT', {
+    node: conflict.node.name,
+    owner: conflict.kataNode?.spec.deployment ?? 'another',
+  });
+  return { status: 'True', reason: error.reason, message: `${error.message}. ${error.remedy}` };
+}
+
+function classBelongsToAnother({ classes }: VerdictInput): Verdict | undefined {
+  if (classes.conflicts.length === 0) return undefined;
+  return {
+    status: 'True',
+    reason: 'RuntimeClassConflict',
+    message: `RuntimeClass ${nameSome(classes.conflicts)} exists and is not ours; it is left alone. Delete it, or name the runtime otherwise.`,
+  };
+}
+
+function podsHoldNodesBack({ removals }: VerdictInput): Verdict | undefined {
+  const blockers = removals.flatMap(({ blockedBy }) => blockedBy);
+  if (blockers.length === 0) return undefined;
+  return {
+    status: 'True',
+    reason: 'PodsInUse',
+    message: `Nodes that left the selection wait for ${nameSome(blockers)}; delete these Pods to let the nodes go.`,
+  };
+}

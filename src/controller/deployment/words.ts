@@ -1,0 +1,20 @@
+/** Sentences about nodes and Pods, bounded whatever the fleet. */
+import type { Member } from '../nodes/member.ts';
+
+export const MAX_NAMES = 5;
+
+export function nameSome(names: readonly string[]): string {
+  const more = names.length - MAX_NAMES;
+  return `${names.slice(0, MAX_NAMES).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+}
+
+export function explainFailure({ node, status }: Member): string {
+  const error = status?.error;
+  return error === undefined
+    ? `${node.name}: unknown`
+    : `${node.name}: ${error.step}/${error.reason}: ${error.message} Next: ${error.remedy}`;
+}
+
+export function explainFailures(members: readonly Member[]): string {
+  return members.slice(0, MAX_NAMES).map(explainFailure).join('\n');
+}
