@@ -1,0 +1,45 @@
+/**
+ * The named check of preflight: could the engine's configuration take our handlers, as it is now?
+ *
+ * Writes nothing; what it refuses is refused before anything expensive happens.
+ */
+import { KataError } from '../../errors.ts';
+import type { Host } from '../host/host.ts';
+import { readHostFile } from '../host/hostFile.ts';
+import { parseToml } from '../toml/document.ts';
+import { dumpCurrent } from './containerd/candidate.ts';
+import { installedText, textOf } from './containerd/edit.ts';
+import { checkImports } from './containerd/imports.ts';
+import { assertDefaultRuntime } from './containerd/schema.ts';
+import type { Engine } from './engine.ts';
+import { engineStatus } from './serving.ts';
+
+/** A handler that nobody has: tells whether the file can be extended at all. */
+const PROBE = {
+  handler: 'kata-operator-probe',
+  shimPath: '/nonexistent',
+  configPath: '/nonexistent',
+  podAnnotations: [],
+};
+
+/**
+ * Throws KATA_E_ENGINE_CONFIG_INVALID or _CONFLICT for a file that cannot be extended, KATA_E_ENGINE_REJECTED_CONFIG
+ * for one that the engine itself does not take, KATA_E_ENGINE_NOT_FOUND when a running engine is not ready.
+ */
+export async function checkEngineConfig(
+  host: Host,
+  engine: Engine,
+  signal: AbortSignal,
+): Promise<void> {
+  const file = await readHostFile(host, engine.configPath);
+  const text = textOf(file.bytes, engine.configPath);
+  installedText(text, engine, PROBE.handler, [PROBE], engine.configPath);
+  await checkImports(host, engine, parseToml(text, engine.configPath), []);
+  assertDefaultRuntime(await dumpCurrent(host, engine, file, signal), engine.configPath);
+  if (!engine.running) return;
+  const status = await engineStatus(host, engine, signal);
+  if (!status.runtimeReady)
+    throw new KataError('KATA_E_ENGINE_NOT_FOUND', {
+      cause: `CRI at ${engine.socket} is not ready: ${status.notReadyCause}`,
+    });
+}

@@ -1,0 +1,122 @@
+/**
+ * The steps that make the engine serve the Kata handlers, and the ones that take them back.
+ *
+ * Order within a transaction: EngineConfiguration, EngineRestart, HandlerCheck. Undoing runs the other way
+ * round, so the restart that follows a restored file is part of undoing EngineConfiguration.
+ */
+import { KataError } from '../../errors.ts';
+import type { Host } from '../host/host.ts';
+import type { Step } from '../transaction/step.ts';
+import { ConfigurationChange } from './configuration.ts';
+import { describeEngine, type Engine, type HandlerRegistration } from './engine.ts';
+import type { EngineRecordStore } from './record.ts';
+import { restartStep } from './restartStep.ts';
+import { type EngineRestarter, engineStatus, systemdRestarter } from './serving.ts';
+import { servedBy } from './containerd/loaded.ts';
+
+export interface RemoveOptions {
+  readonly host: Host;
+  readonly engine: Engine;
+  /** Name in our block's markers: the KataDeployment. */
+  readonly owner: string;
+  /** With `Never`, EngineRestart throws KATA_E_AWAITING_RESTART and the file stays as it was written. */
+  readonly restart: 'WhenNeeded' | 'Never';
+  readonly record: EngineRecordStore;
+  /** systemd, unless given. */
+  readonly restarter?: EngineRestarter;
+}
+
+export interface InstallOptions extends RemoveOptions {
+  readonly registrations: readonly HandlerRegistration[];
+}
+
+export function installSteps(options: InstallOptions): Step[] {
+  const change = new ConfigurationChange({ ...options, restarter: restarterOf(options) });
+  return [change.step(options.registrations), restartStep(change), servedStep(options)];
+}
+
+export function removeSteps(options: RemoveOptions): Step[] {
+  const change = new ConfigurationChange({ ...options, restarter: restarterOf(options) });
+  return [change.step('none'), restartStep(change), withdrawnStep(options), forgetStep(change)];
+}
+
+/** Handlers that the running engine serves, Kata's and all others, sorted. Throws KATA_E_ENGINE_NOT_FOUND. */
+export async function servedHandlers(
+  host: Host,
+  engine: Engine,
+  signal: AbortSignal,
+): Promise<string[]> {
+  return servedBy(await engineStatus(host, engine, signal));
+}
+
+/** Asked for only when a restart is due, so that an engine without a unit is refused only then. */
+function restarterOf({ host, engine, restarter }: RemoveOptions): () => EngineRestarter {
+  return () => restarter ?? systemdRestarter(host, engine);
+}
+
+/** The engine answers with every handler. Nothing to apply: a handler that is missing now stays missing. */
+function servedStep({ host, engine, registrations }: InstallOptions): Step {
+  const missing = async (signal: AbortSignal): Promise<string[]> => {
+    if (!engine.running) return [];
+    const served = new Set(await servedHandlers(host, engine, signal));
+    return registrations.map(({ handler }) => handler).filter((handler) => !served.has(handler));
+  };
+  return checkStep('HandlerCheck', missing, engine);
+}
+
+/** The engine has let go of every handler that was only ours. */
+function withdrawnStep({ host, engine, record }: RemoveOptions): Step {
+  const left = async (signal: AbortSignal): Promise<string[]> => {
+    const known = await record.get();
+    if (!engine.running || known === undefined) return [];
+    const served = new Set(await servedHandlers(host, engine, signal));
+    return known.handlers.filter((handler) => served.has(handler));
+  };
+  return {
+    ...checkStep('HandlerCheck', left, engine),
+    verify: async (signal) => {
+      const handlers = await left(signal);
+      if (handlers.length > 0) {
+        throw new KataError('KATA_E_ENGINE_RESTART', {
+          unit: engine.unit ?? describeEngine(engine),
+          cause: `it still serves ${handlers.join(', ')}`,
+        });
+      }
+    },
+  };
+}
+
+function checkStep(
+  name: string,
+  wrong: (signal: AbortSignal) => Promise<string[]>,
+  engine: Engine,
+): Step {
+  return {
+    name,
+    check: async (signal) => (await wrong(signal)).length === 0,
+    apply: () => Promise.resolve({}),
+    verify: async (signal) => {
+      const handlers = await wrong(signal);
+      if (handlers.length > 0)
+        throw new KataError('KATA_E_HANDLERS_MISSING', {
+          engine: describeEngine(engine),
+          handlers: handlers.join(', '),
+        });
+    },
+    undo: () => Promise.resolve(),
+  };
+}
+
+/** Removal is complete: the backup and the record go, last of all. */
+function forgetStep(change: ConfigurationChange): Step {
+  return {
+    name: 'EngineRecord',
+    check: async () => (await change.options.record.get()) === undefined,
+    apply: async () => {
+      await change.forget();
+      return {};
+    },
+    verify: () => Promise.resolve(),
+    undo: () => Promise.resolve(),
+  };
+}

@@ -1,0 +1,129 @@
+/**
+ * Replacing one file of the host whole, or not at all, and without changing what it is: mode and owner stay,
+ * a symbolic link stays a link.
+ *
+ * Links are resolved inside the host's root: under a mount, an absolute target must not lead into our own tree.
+ */
+import { randomBytes } from 'node:crypto';
+import { lstat, open, readFile, readlink, rename, rm, stat } from 'node:fs/promises';
+import { dirname, join, normalize } from 'node:path';
+import { KataError } from '../../errors.ts';
+import type { Host } from './host.ts';
+import { errnoOf, ioError } from './ioError.ts';
+
+export interface HostFile {
+  /** Path on the host, links resolved. */
+  readonly path: string;
+  /** Undefined when there is no such file. */
+  readonly bytes?: Buffer;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** Reads a file and what it takes to write it again. Of a missing one, mode 0644 and owner root. Throws KATA_E_IO. */
+export async function readHostFile(host: Host, path: string): Promise<HostFile> {
+  const resolved = await resolveOnHost(host, path);
+  try {
+    const bytes = await readFile(host.at(resolved));
+    const { mode, uid, gid } = await stat(host.at(resolved));
+    return { path: resolved, bytes, mode: mode & 0o7777, uid, gid };
+  } catch (error) {
+    if (isMissing(error)) return { path: resolved, mode: 0o644, uid: 0, gid: 0 };
+    throw ioError(resolved, error);
+  }
+}
+
+/** Writes a temporary file beside the target, flushes it, renames it over the target and flushes the directory. */
+export async function writeHostFile(host: Host, file: HostFile, bytes: Uint8Array): Promise<void> {
+  const temporary = join(
+    dirname(file.path),
+    `.kata-operator.${randomBytes(6).toString('hex')}.tmp`,
+  );
+  try {
+    await writeDurably(host.at(temporary), bytes, file);
+    await rename(host.at(temporary), host.at(file.path));
+    await syncDirectory(host.at(dirname(file.path)));
+  } catch (error) {
+    await rm(host.at(temporary), { force: true });
+    throw ioError(file.path, error);
+  }
+}
+
+/** Writes a file that only we read (a candidate, a backup), flushed, with the mode and owner given. */
+export async function writeDurably(
+  at: string,
+  bytes: Uint8Array,
+  { mode, uid, gid }: Pick<HostFile, 'mode' | 'uid' | 'gid'>,
+): Promise<void> {
+  const handle = await open(at, 'w', 0o600);
+  try {
+    await handle.chmod(mode);
+    await handle.chown(uid, gid);
+    await handle.writeFile(bytes);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Takes the file away and flushes its directory. */
+export async function removeHostFile(host: Host, path: string): Promise<void> {
+  try {
+    await rm(host.at(path), { force: true });
+    await syncDirectory(host.at(dirname(path)));
+  } catch (error) {
+    throw ioError(path, error);
+  }
+}
+
+/** Follows links of every component, within the host's root. The last component may be missing. */
+export async function resolveOnHost(host: Host, path: string): Promise<string> {
+  let pending = normalize(path)
+    .split('/')
+    .filter((part) => part !== '');
+  let resolved = '/';
+  for (let links = 0; pending.length > 0;) {
+    const [next = '', ...rest] = pending;
+    pending = rest;
+    if (next === '..') {
+      resolved = dirname(resolved);
+      continue;
+    }
+    const candidate = join(resolved, next);
+    const target = await linkTarget(host.at(candidate), candidate);
+    if (target === undefined) {
+      resolved = candidate;
+      continue;
+    }
+    links += 1;
+    if (links > 40)
+      throw new KataError('KATA_E_IO', { path, cause: 'too many levels of symbolic links' });
+    if (target.startsWith('/')) resolved = '/';
+    pending = [...target.split('/').filter((part) => part !== '' && part !== '.'), ...pending];
+  }
+  return resolved;
+}
+
+async function linkTarget(at: string, shown: string): Promise<string | undefined> {
+  try {
+    return (await lstat(at)).isSymbolicLink() ? await readlink(at) : undefined;
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw ioError(shown, error);
+  }
+}
+
+export async function syncDirectory(at: string): Promise<void> {
+  const handle = await open(at, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+export function isMissing(error: unknown): boolean {
+  const errno = errnoOf(error);
+  return errno === 'ENOENT' || errno === 'ENOTDIR';
+}
