@@ -87,7 +87,7 @@ const countOrPercentForm =
   'must be a number of nodes from 1 to 99999, or a percentage from 1% to 100%';
 
 /** What zod hands out is always the string, whichever way it was written. */
-function intOrString(maxLength: number, pattern: RegExp, message: string, minimum: number) {
+function intOrString(maxLength: number, pattern: RegExp, message: string) {
   return z
     .union([z.int(), z.string().max(maxLength)])
     .transform(String)
@@ -95,22 +95,18 @@ function intOrString(maxLength: number, pattern: RegExp, message: string, minimu
     .meta({
       'x-kubernetes-int-or-string': true,
       maxLength,
-      ...cel([
-        `type(self) == string ? string(self).matches(${celPattern(pattern)}) : int(self) >= ${minimum}`,
-        message,
-      ]),
+      ...cel([`string(self).matches(${celPattern(pattern)})`, message]),
     });
 }
 
 /** A number of nodes or a share of them. A string in both cases would be easier, but people write `maxParallel: 2`. */
-export const countOrPercent = intOrString(6, countOrPercentPattern, countOrPercentForm, 1);
+export const countOrPercent = intOrString(6, countOrPercentPattern, countOrPercentForm);
 
 /** A resource quantity as in a Pod; `cpu: 1` is a number in YAML. */
 export const quantity = intOrString(
   32,
   /^[0-9]{1,12}(\.[0-9]{1,9})?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$/,
   'must be a resource quantity such as 250m, 1 or 130Mi',
-  0,
 );
 
 export const dnsLabel = (maxLength: number): z.ZodString =>

@@ -59,7 +59,7 @@ function row(path: string, schema: StructuralSchema, required: boolean): string 
     ...bounds(schema),
     ...messages(schema),
     ...(NOT_IMPLEMENTED.includes(path)
-      ? ['**Not acted on by this version**; refused when it is set.']
+      ? ['**Not acted on by this version**: refused unless left at its default.']
       : []),
   ];
   const name = `\`${path}\`${required ? ' (required)' : ''}`;
@@ -109,7 +109,9 @@ function messages(schema: StructuralSchema): string[] {
   const ofValues = schema.additionalProperties?.['x-kubernetes-validations'] ?? [];
   return [
     ...own.map(({ message }) => sentence(capital(message))),
-    ...ofItems.map(({ message }) => sentence(`Each ${message}`)),
+    ...ofItems.map(({ message }) =>
+      sentence(message.startsWith('must') ? `Each ${message}` : capital(message)),
+    ),
     ...ofValues.map(({ message }) => sentence(`Each value ${message}`)),
   ];
 }

@@ -1,0 +1,87 @@
+/** A valid spec with every field set, as a user may write it. */
+export const FULL_SPEC = {
+  version: '4.1.0-rc0',
+  artifacts: {
+    sources: [
+      {
+        url: 'https://example.com/kata-static-4.1.0-amd64.tar.zst',
+        mirrors: ['http://mirror.example.com:8080/kata-static.tar.zst?token=1'],
+        sha256: '0123456789abcdef'.repeat(4),
+        arch: 'amd64',
+        component: 'kata-static',
+      },
+      { url: 'https://example.com/kata-go-static.tar.xz', sha256: 'f'.repeat(64) },
+    ],
+    credentialsSecret: { name: 'artifact-credentials' },
+    proxy: { https: 'http://proxy.example.com:3128', noProxy: 'example.com,.internal' },
+    caConfigMap: { name: 'corporate-ca.v1' },
+  },
+  nodes: {
+    selector: {
+      matchLabels: { 'example.com/pool': 'sandboxes', empty: '' },
+      matchExpressions: [
+        { key: 'kubernetes.io/arch', operator: 'In', values: ['amd64', 'arm64'] },
+        { key: 'example.com/legacy', operator: 'DoesNotExist' },
+      ],
+    },
+    tolerations: [
+      { operator: 'Exists' },
+      { key: 'example.com/pool', operator: 'Equal', value: 'sandboxes', effect: 'NoSchedule' },
+      { key: 'example.com/old', operator: 'Exists', effect: 'NoExecute', tolerationSeconds: 300 },
+    ],
+    excludeControlPlane: false,
+    requireKVM: false,
+    startupTaint: { key: 'kata-operator.dev/not-ready', effect: 'NoExecute' },
+    adopt: true,
+  },
+  runtimes: [
+    {
+      name: 'qemu-large',
+      base: 'qemu',
+      config: { hypervisor: { default_vcpus: 4, default_memory: 8192 } },
+      extraToml: '[hypervisor.qemu]\nnew_key = true\n',
+      allowedAnnotations: ['io.katacontainers.config.hypervisor.default_vcpus'],
+      snapshotter: { name: 'overlayfs', provision: 'Never' },
+      runtimeClass: {
+        overhead: { cpu: '250m', memory: '320Mi' },
+        nodeSelector: { 'example.com/size': 'large' },
+        tolerations: [{ key: 'example.com/pool', operator: 'Exists' }],
+        labels: { 'example.com/team': 'platform' },
+        perArchitecture: true,
+      },
+      architectures: ['amd64', 'arm64'],
+    },
+    { name: 'fc', snapshotter: { provision: 'WhenNeeded' } },
+    { name: 'clh', runtimeClass: { overhead: { cpu: 1 } } },
+  ],
+  defaultRuntime: 'qemu-large',
+  engine: {
+    type: 'containerd',
+    configPath: '/etc/containerd/config.toml',
+    socket: '/run/containerd/containerd.sock',
+    restart: 'Never',
+  },
+  rollout: {
+    maxParallel: 2,
+    maxUnavailable: '100%',
+    waves: [1, '5%', 50, '100%'],
+    soak: '0s',
+    approval: 'PerWave',
+    failureBudget: 0,
+    order: { first: { matchLabels: { canary: 'true' } } },
+    topologyKey: 'topology.kubernetes.io/zone',
+    windows: [{ schedule: '0 22 * * 1-5', duration: '4h' }],
+    paused: true,
+    drain: {
+      enabled: true,
+      timeout: '1h30m',
+      waitForJobs: { matchExpressions: [{ key: 'job', operator: 'Exists' }] },
+    },
+    nodeTimeout: '90s',
+    progressDeadline: '2h',
+    onFailure: 'Leave',
+  },
+  verify: 'Sandbox',
+  overhead: 'Recommend',
+  uninstall: { policy: 'Orphan', timeout: '5m' },
+};
