@@ -241,6 +241,12 @@ export const ERRORS = {
     'the stage did not end in time; it was at {step}',
     'Look at the load and the disk of the node, then try again.',
   ),
+  KATA_E_DRIFT: entry(
+    'Drift',
+    'retryable',
+    '{step}: the host is not as the plan asks',
+    'Run kata-node apply with the same plan; kata-node plan shows what it would change.',
+  ),
   KATA_E_INTERRUPTED: entry(
     'Interrupted',
     'retryable',

@@ -1,0 +1,128 @@
+/**
+ * Compressed archives: which format a stream has, told by its first bytes, and its decompression.
+ *
+ * Owns zstd, xz and gzip. It must never trust a file name, and never end quietly before the input does:
+ * an archive that is cut off or followed by something else is an error.
+ */
+import { once } from 'node:events';
+import { PassThrough, Readable } from 'node:stream';
+import { ReadableStream } from 'node:stream/web';
+import { createGunzip, createZstdDecompress, type ZstdDecompress } from 'node:zlib';
+import xz from 'xz-decompress';
+
+export type ArchiveFormat = 'zstd' | 'xz' | 'gzip';
+
+/** Bytes that `detectFormat` needs to see. */
+export const MAGIC_BYTES = 6;
+
+// Few large buffers instead of many small ones: a release unpacks to a gigabyte.
+const OUTPUT_CHUNK_BYTES = 1024 * 1024;
+
+/** Undefined when it is none of ours. */
+export function detectFormat(head: Uint8Array): ArchiveFormat | undefined {
+  if (startsWith(head, [0x28, 0xb5, 0x2f, 0xfd]) || isSkippableFrame(head)) return 'zstd';
+  if (startsWith(head, [0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00])) return 'xz';
+  if (startsWith(head, [0x1f, 0x8b])) return 'gzip';
+  return undefined;
+}
+
+/** The decompressed bytes. The stream fails with the decompressor's own error when the input is damaged. */
+export function decompress(format: ArchiveFormat, compressed: AsyncIterable<Uint8Array>): Readable {
+  switch (format) {
+    case 'zstd':
+      return zstdFrames(compressed);
+    case 'xz':
+      return Readable.fromWeb(new xz.XzReadableStream(ReadableStream.from<Uint8Array>(compressed)));
+    case 'gzip': {
+      const gunzip = createGunzip({ chunkSize: OUTPUT_CHUNK_BYTES });
+      const input = Readable.from(compressed);
+      input.once('error', (error) => gunzip.destroy(error));
+      gunzip.once('close', () => input.destroy());
+      return input.pipe(gunzip);
+    }
+  }
+}
+
+/**
+ * A zstd file may hold several frames (pzstd writes it so) and skippable ones. Node's decompressor ends
+ * after the first and drops the rest without a word, so each frame gets its own here.
+ */
+function zstdFrames(compressed: AsyncIterable<Uint8Array>): Readable {
+  const output = new PassThrough({ highWaterMark: OUTPUT_CHUNK_BYTES });
+  pumpFrames(compressed, output).then(
+    () => output.end(),
+    (error: unknown) => output.destroy(error instanceof Error ? error : new Error(String(error))),
+  );
+  return output;
+}
+
+async function pumpFrames(
+  compressed: AsyncIterable<Uint8Array>,
+  output: PassThrough,
+): Promise<void> {
+  let frame: Frame | undefined;
+  for await (const chunk of compressed) {
+    let rest: Uint8Array = chunk;
+    while (rest.length > 0) {
+      frame ??= new Frame(output);
+      const unused = await frame.feed(rest);
+      if (unused === undefined) break;
+      frame = undefined;
+      rest = rest.subarray(rest.length - unused);
+    }
+  }
+  if (frame === undefined) return;
+  await frame.finish();
+}
+
+/** One decompressor, from its first byte until it says that its frame has ended. */
+class Frame {
+  readonly #decoder: ZstdDecompress;
+  readonly #ended: Promise<void>;
+  #over = false;
+  #fedBytes = 0;
+
+  constructor(output: PassThrough) {
+    this.#decoder = createZstdDecompress({ chunkSize: OUTPUT_CHUNK_BYTES });
+    this.#decoder.on('data', (data: Uint8Array) => {
+      if (output.write(data)) return;
+      this.#decoder.pause();
+      output.once('drain', () => this.#decoder.resume());
+    });
+    output.once('close', () => this.#decoder.destroy(new Error('the reader went away')));
+    this.#ended = once(this.#decoder, 'end').then(() => {
+      this.#over = true;
+    });
+    this.#ended.catch(() => undefined);
+  }
+
+  /** Undefined while the frame goes on; else how many bytes of `data` lie behind its end. */
+  async feed(data: Uint8Array): Promise<number | undefined> {
+    this.#fedBytes += data.length;
+    const taken = new Promise<void>((resolve, reject) => {
+      this.#decoder.write(data, (error) => {
+        if (error) reject(error);
+        else resolve();
+      });
+    });
+    await Promise.race([taken, this.#ended]);
+    return this.#over ? this.#fedBytes - this.#decoder.bytesWritten : undefined;
+  }
+
+  async finish(): Promise<void> {
+    this.#decoder.end();
+    await this.#ended;
+  }
+}
+
+function startsWith(head: Uint8Array, magic: readonly number[]): boolean {
+  return head.length >= magic.length && magic.every((byte, i) => head[i] === byte);
+}
+
+function isSkippableFrame(head: Uint8Array): boolean {
+  return (
+    head[0] !== undefined &&
+    (head[0] & 0xf0) === 0x50 &&
+    startsWith(head.subarray(1), [0x2a, 0x4d, 0x18])
+  );
+}

@@ -1,0 +1,25 @@
+/**
+ * How much room a set of artifacts takes: known where the node image or the tree says it, else a floor
+ * that a whole release fits into.
+ */
+import type { ArchiveSource } from './source.ts';
+import type { HostTree } from './tree.ts';
+
+/** A release of Kata 4.1 unpacks to about 1.1 GB; its archives have 0.6 GB. */
+export const UNKNOWN_NEED_BYTES = 1.5 * 1024 ** 3;
+
+// File systems take more than the files have: blocks, directories, the marker.
+const OVERHEAD_SHARE = 1.05;
+
+export function needOfArchives(archives: readonly ArchiveSource[]): number {
+  let sum = 0;
+  for (const { unpackedBytes } of archives) {
+    if (unpackedBytes === undefined) return UNKNOWN_NEED_BYTES;
+    sum += unpackedBytes;
+  }
+  return Math.ceil(sum * OVERHEAD_SHARE);
+}
+
+export function needOfTree({ sizeBytes }: Pick<HostTree, 'sizeBytes'>): number {
+  return Math.ceil(sizeBytes * OVERHEAD_SHARE);
+}

@@ -1,0 +1,148 @@
+/**
+ * Writes a tree under one directory: files with their sha256 computed on the way, links, directories, and
+ * all of it flushed to disk at the end.
+ *
+ * It does what a `Placement` says. It never opens an existing file for writing: what is replaced is
+ * removed first, so that neither a link nor a hard link can be written through.
+ */
+import { createHash } from 'node:crypto';
+import { link, mkdir, open, symlink, unlink, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
+import { KataError } from '../../errors.ts';
+import { syncDirectory } from '../host/hostFile.ts';
+import type { Placement, TreeModel } from './treeModel.ts';
+
+export type ManifestEntry =
+  | {
+      readonly path: string;
+      readonly type: 'file';
+      readonly sizeBytes: number;
+      readonly mode: number;
+      readonly sha256: string;
+    }
+  | { readonly path: string; readonly type: 'symlink'; readonly target: string };
+
+// fsync of a file waits for the disk, not for us: several may wait at once while the next is unpacked.
+const MAX_PENDING_FLUSHES = 8;
+
+export class TreeWriter {
+  readonly #root: string;
+  readonly #entries = new Map<string, ManifestEntry>();
+  readonly #flushes = new Set<Promise<void>>();
+  #flushError: unknown;
+  #bytesWritten = 0;
+
+  /** `root` is a directory that exists and is empty, as this process finds it. */
+  constructor(root: string) {
+    this.#root = root;
+  }
+
+  get bytesWritten(): number {
+    return this.#bytesWritten;
+  }
+
+  /** In the order of their paths, so that the same tree gives the same manifest. */
+  entries(): ManifestEntry[] {
+    return [...this.#entries.values()].sort((a, b) => (a.path < b.path ? -1 : 1));
+  }
+
+  async place(placement: Placement, content: AsyncIterable<Uint8Array>): Promise<void> {
+    if (placement.kind === 'nothing') return;
+    for (const parent of placement.missingParents) await this.#directory(parent);
+    if (placement.kind === 'directory') {
+      await this.#directory(placement.path);
+      return;
+    }
+    const { path } = placement;
+    if (placement.replaces) {
+      await this.#settle();
+      await unlink(this.#at(path));
+      this.#entries.delete(path);
+    }
+    switch (placement.kind) {
+      case 'file':
+        await this.#file(path, placement.mode, content);
+        return;
+      case 'symlink':
+        await symlink(placement.target, this.#at(path));
+        this.#entries.set(path, { path, type: 'symlink', target: placement.target });
+        return;
+      case 'hardLink': {
+        const source = this.#entries.get(placement.source);
+        if (source?.type !== 'file')
+          throw new KataError('KATA_E_INTERNAL', { cause: `${placement.source} was not written` });
+        await link(this.#at(placement.source), this.#at(path));
+        this.#entries.set(path, { ...source, path });
+      }
+    }
+  }
+
+  /** Returns when every file and directory is on disk. */
+  async flush(model: TreeModel): Promise<void> {
+    await this.#settle();
+    for (const directory of model.directories()) await syncDirectory(this.#at(directory));
+    await syncDirectory(this.#root);
+  }
+
+  /** Waits for what is under way, whatever became of it: nothing may write after the tree is given up. */
+  async abandon(): Promise<void> {
+    await Promise.allSettled(this.#flushes);
+  }
+
+  #at(path: string): string {
+    return join(this.#root, path);
+  }
+
+  async #directory(path: string): Promise<void> {
+    await mkdir(this.#at(path), { mode: 0o755, recursive: true });
+  }
+
+  async #file(path: string, mode: number, content: AsyncIterable<Uint8Array>): Promise<void> {
+    const file = await open(this.#at(path), 'wx', 0o600);
+    const hash = createHash('sha256');
+    let sizeBytes = 0;
+    try {
+      for await (const chunk of content) {
+        hash.update(chunk);
+        await writeAll(file, chunk);
+        sizeBytes += chunk.length;
+        this.#bytesWritten += chunk.length;
+      }
+      await file.chmod(mode);
+    } catch (error) {
+      await file.close();
+      throw error;
+    }
+    this.#entries.set(path, { path, type: 'file', sizeBytes, mode, sha256: hash.digest('hex') });
+    await this.#flushLater(file);
+  }
+
+  async #flushLater(file: FileHandle): Promise<void> {
+    const flush = file
+      .sync()
+      .finally(() => file.close())
+      .catch((error: unknown) => {
+        this.#flushError ??= error;
+      })
+      .finally(() => this.#flushes.delete(flush));
+    this.#flushes.add(flush);
+    if (this.#flushes.size >= MAX_PENDING_FLUSHES) await Promise.race(this.#flushes);
+    this.#throwFlushError();
+  }
+
+  async #settle(): Promise<void> {
+    await Promise.all(this.#flushes);
+    this.#throwFlushError();
+  }
+
+  #throwFlushError(): void {
+    if (this.#flushError !== undefined) throw this.#flushError as Error;
+  }
+}
+
+async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
+  for (let offset = 0; offset < chunk.length;) {
+    const { bytesWritten } = await file.write(chunk, offset);
+    offset += bytesWritten;
+  }
+}

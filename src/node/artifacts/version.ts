@@ -1,0 +1,141 @@
+/**
+ * Versions on the host: `/opt/kata/versions/<digest>`, immutable once its marker is there.
+ *
+ * Owns the life of a version's directory, from `.partial` over rename to removal. No path of a complete
+ * version is ever written again.
+ */
+import { mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { HOST_PATHS } from '../../crds/names.ts';
+import { syncDirectory } from '../host/hostFile.ts';
+import { errnoOf, ioError } from '../host/ioError.ts';
+import type { Host } from '../host/host.ts';
+import { COMPLETE_MARKER } from './treeModel.ts';
+import type { ManifestEntry } from './treeWriter.ts';
+
+const PARTIAL = '.partial';
+
+export const MANIFEST_VERSION = 1;
+
+/** What `.complete` holds. The entries allow a later check of every file. */
+export interface VersionManifest {
+  readonly manifestVersion: typeof MANIFEST_VERSION;
+  readonly digest: string;
+  /** The artifacts' own VERSION; `unknown` when they hold none. */
+  readonly version: string;
+  readonly sizeBytes: number;
+  readonly entries: readonly ManifestEntry[];
+}
+
+const manifestHead = z.object({
+  manifestVersion: z.literal(MANIFEST_VERSION),
+  digest: z.string(),
+  version: z.string(),
+  sizeBytes: z.number(),
+});
+export type VersionSummary = z.infer<typeof manifestHead>;
+
+/** Path on the host. */
+export function versionPath(digest: string): string {
+  return join(HOST_PATHS.versions, digest);
+}
+
+/** Undefined when there is no such version, or when it is not complete. Reads the marker and nothing else. */
+export async function readVersion(host: Host, digest: string): Promise<VersionSummary | undefined> {
+  const marker = join(versionPath(digest), COMPLETE_MARKER);
+  let text: string;
+  try {
+    text = await readFile(host.at(marker), 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
+    throw ioError(marker, error);
+  }
+  const parsed = manifestHead.safeParse(parseJson(text));
+  return parsed.success && parsed.data.digest === digest ? parsed.data : undefined;
+}
+
+/** An empty directory to unpack into. What an earlier attempt left there is removed. Returns its path on the host. */
+export async function beginPartial(host: Host, digest: string): Promise<string> {
+  const path = versionPath(digest) + PARTIAL;
+  try {
+    await rm(host.at(path), { recursive: true, force: true });
+    await mkdir(host.at(path), { mode: 0o755 });
+  } catch (error) {
+    throw ioError(path, error);
+  }
+  return path;
+}
+
+export async function discardPartial(host: Host, digest: string): Promise<void> {
+  await rm(host.at(versionPath(digest) + PARTIAL), { recursive: true, force: true });
+}
+
+/** Everything in the partial directory must be on disk before this is called. */
+export async function completeVersion(host: Host, manifest: VersionManifest): Promise<void> {
+  const path = versionPath(manifest.digest);
+  const partial = path + PARTIAL;
+  try {
+    const marker = await open(host.at(join(partial, COMPLETE_MARKER)), 'wx', 0o644);
+    try {
+      await marker.writeFile(`${JSON.stringify(manifest)}\n`);
+      await marker.sync();
+    } finally {
+      await marker.close();
+    }
+    await syncDirectory(host.at(partial));
+    // Only a directory without a marker can be here: readVersion would have found a complete one.
+    await rm(host.at(path), { recursive: true, force: true });
+    await rename(host.at(partial), host.at(path));
+    await syncDirectory(host.at(HOST_PATHS.versions));
+  } catch (error) {
+    throw ioError(path, error);
+  }
+}
+
+/** Renames before it removes, so that no half of a version is ever found under its name. */
+export async function removeVersion(host: Host, digest: string): Promise<void> {
+  const path = versionPath(digest);
+  try {
+    await discardPartial(host, digest);
+    await rename(host.at(path), host.at(path + PARTIAL));
+    await discardPartial(host, digest);
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw ioError(path, error);
+  }
+}
+
+/** Removes what interrupted attempts left, save that of `keep`. */
+export async function collectPartials(host: Host, keep: string): Promise<void> {
+  const names = await readdir(host.at(HOST_PATHS.versions)).catch(() => []);
+  for (const name of names) {
+    if (name.endsWith(PARTIAL) && name !== keep + PARTIAL) {
+      await rm(host.at(join(HOST_PATHS.versions, name)), { recursive: true, force: true });
+    }
+  }
+}
+
+/** The complete versions on the host. */
+export async function listVersions(host: Host): Promise<VersionSummary[]> {
+  const names = await readdir(host.at(HOST_PATHS.versions)).catch(() => []);
+  const found = await Promise.all(
+    names.filter((name) => !name.endsWith(PARTIAL)).map((name) => readVersion(host, name)),
+  );
+  return found.filter((version) => version !== undefined);
+}
+
+/** True when the path exists inside the version. */
+export async function versionHolds(host: Host, digest: string, path: string): Promise<boolean> {
+  return stat(host.at(join(versionPath(digest), path))).then(
+    () => true,
+    () => false,
+  );
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,186 @@
+/**
+ * Activate: the engine serves the handlers of the plan from the staged version.
+ *
+ * Order is safety: configuration files first, then the engine, then the link for people. When a step
+ * fails, everything is taken back. An attempt that ended badly is never repeated: its answer is kept.
+ */
+import type { NodeResult, Outcome } from '../../crds/nodeResult.ts';
+import { KataError } from '../../errors.ts';
+import { inspectTree } from '../artifacts/inspect.ts';
+import { readVersion, versionPath } from '../artifacts/version.ts';
+import { revisionContent, type RevisionContent } from '../configuration/handlers.ts';
+import { configurationStep, currentLinkStep } from '../configuration/steps.ts';
+import type { Engine } from '../engine/index.ts';
+import { prepareInstallation } from '../transaction/installation.ts';
+import { StateFile, type NodeState } from '../transaction/journal.ts';
+import { runTransaction, type TransactionFailure } from '../transaction/runner.ts';
+import type { Step } from '../transaction/step.ts';
+import type { StageContext } from './context.ts';
+import { exclusively, requireOwnership } from './exclusive.ts';
+import { engineFacts } from './preflight.ts';
+import { ResultBuilder, asFailure, outcomeBeforeWrites } from './resultBuilder.ts';
+
+export interface Activation {
+  readonly engine: Engine;
+  readonly content: RevisionContent;
+  readonly installed: NonNullable<NodeState['staged']>;
+  readonly skippedHandlers: readonly string[];
+  readonly steps: readonly Step[];
+}
+
+/** Result, and the files whose change means that the node is no longer as it was left. */
+export interface Activated {
+  readonly result: NodeResult;
+  readonly watched: readonly string[];
+}
+
+export async function activate(context: StageContext): Promise<Activated> {
+  const builder = new ResultBuilder('activate', context);
+  try {
+    await builder.timed('Installation', () => prepareInstallation(context.host));
+    return await exclusively(context, () => activateLocked(context, builder));
+  } catch (error) {
+    const failure = asFailure(error, 'Lock');
+    return { result: builder.end(outcomeBeforeWrites(failure.error), failure), watched: [] };
+  }
+}
+
+async function activateLocked(context: StageContext, builder: ResultBuilder): Promise<Activated> {
+  const { plan, attempt, signal, observe, host } = context;
+  const journal = new StateFile(host);
+  const latched = latchedAnswer(await journal.read(), context);
+  if (latched !== undefined) return { result: latched, watched: [] };
+  const activation = await prepareActivation(context, builder, journal);
+  builder.skippedHandlers = activation.skippedHandlers;
+  await journal.update((state) => ({ ...state, deployment: plan.deployment }));
+  await journal.begin('activate', attempt);
+  const report = await runTransaction(activation.steps, { journal, observe, signal });
+  builder.add(report);
+  const result =
+    report.failure === undefined
+      ? await concluded(context, builder, activation)
+      : failed(builder, report.failure);
+  await journal.update((state) => ({ ...state, ...activeAfter(state, result, activation) }));
+  await journal.end(result);
+  return { result, watched: watchedFiles(activation) };
+}
+
+function watchedFiles({ engine, content }: Activation): string[] {
+  return [
+    engine.configPath,
+    ...content.registrations.map(({ shimPath }) => shimPath),
+    ...content.files.map(({ path }) => path),
+  ];
+}
+
+/** A re-run of an attempt that ended badly (the Pod was restarted) answers as it did then. */
+function latchedAnswer({ latched }: NodeState, { attempt }: StageContext): NodeResult | undefined {
+  if (latched?.attempt !== attempt || latched.stage !== 'activate') return undefined;
+  return ['refused', 'rolledBack', 'failed'].includes(latched.outcome) ? latched : undefined;
+}
+
+/** Everything that must be known before the first write. Throws StageFailure. */
+export async function prepareActivation(
+  context: StageContext,
+  builder: ResultBuilder,
+  journal: StateFile,
+): Promise<Activation> {
+  const { host, plan, arch, signal } = context;
+  const installed = await builder.timed('StagedVersion', async () => {
+    const state = await journal.read();
+    requireOwnership(state, plan.deployment);
+    return stagedVersion(context, state);
+  });
+  builder.facts.artifacts = { version: installed.version, digest: installed.digest };
+  const engine = await builder.timed('Engine', () =>
+    context.engine.discoverEngine(host, plan.engine, signal),
+  );
+  builder.facts.engine = engineFacts(engine);
+  const { content, skippedHandlers } = await builder.timed('Handlers', async () => {
+    const offer = await inspectTree(host, versionPath(installed.digest), plan, arch);
+    return {
+      content: await revisionContent(host, plan, offer.runtimes, installed.digest),
+      skippedHandlers: offer.skippedHandlers,
+    };
+  });
+  const engineSteps = context.engine.installSteps({
+    host,
+    engine,
+    registrations: content.registrations,
+    owner: plan.deployment,
+    restart: plan.engine.restart,
+    record: journal.engineRecord(),
+  });
+  const steps = [
+    configurationStep(host, content),
+    ...engineSteps,
+    currentLinkStep(host, installed.digest),
+  ];
+  return { engine, content, installed, skippedHandlers, steps };
+}
+
+async function stagedVersion(
+  { host, plan }: StageContext,
+  { staged, active }: NodeState,
+): Promise<NonNullable<NodeState['staged']>> {
+  const wanted = [staged, active].find((candidate) => candidate?.revision === plan.revision);
+  if (wanted === undefined)
+    throw new KataError('KATA_E_ARTIFACT_NOT_FOUND', {
+      path: `a staged version of revision ${plan.revision}`,
+    });
+  if ((await readVersion(host, wanted.digest)) === undefined)
+    throw new KataError('KATA_E_ARTIFACT_NOT_FOUND', { path: versionPath(wanted.digest) });
+  return { revision: wanted.revision, digest: wanted.digest, version: wanted.version };
+}
+
+/** Reports as verified only what the engine says it serves, now. */
+async function concluded(
+  { host, engine: port, signal }: StageContext,
+  builder: ResultBuilder,
+  { engine, content }: Activation,
+): Promise<NodeResult> {
+  const ours = content.registrations.map(({ handler }) => handler);
+  if (!engine.running) return builder.end('done');
+  try {
+    const served = new Set(
+      await builder.timed('ServedHandlers', () => port.servedHandlers(host, engine, signal)),
+    );
+    builder.handlers = ours.filter((handler) => served.has(handler));
+    return builder.end('done');
+  } catch (error) {
+    // The transaction stands: its own check has seen the handlers. What is unknown is not reported as verified.
+    return builder.end('failed', asFailure(error, 'ServedHandlers'));
+  }
+}
+
+const ENGINE_STEPS: ReadonlySet<string> = new Set(['EngineConfiguration', 'EngineRestart']);
+
+/** What a failed transaction means for the node. */
+export function outcomeOfFailure({
+  error,
+  applied,
+  undoError,
+  undone,
+}: TransactionFailure): Outcome {
+  if (!undone) return 'awaitingRestart';
+  if (undoError !== undefined) return 'failed';
+  return applied.some((step) => ENGINE_STEPS.has(step)) ? 'rolledBack' : outcomeBeforeWrites(error);
+}
+
+export function failed(builder: ResultBuilder, failure: TransactionFailure): NodeResult {
+  const { step, error, undoError } = failure;
+  return builder.end(outcomeOfFailure(failure), { step, error: undoError ?? error });
+}
+
+function activeAfter(
+  state: NodeState,
+  { outcome, handlers }: NodeResult,
+  { installed, content }: Activation,
+): Pick<NodeState, 'active'> {
+  if (outcome === 'done') return { active: { ...installed, handlers: [...handlers] } };
+  if (outcome === 'awaitingRestart')
+    return {
+      active: { ...installed, handlers: content.registrations.map(({ handler }) => handler) },
+    };
+  return state.active === undefined ? {} : { active: state.active };
+}

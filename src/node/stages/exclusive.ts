@@ -1,0 +1,48 @@
+/**
+ * One installer at a time on a host: our own lock, and the one that kata-deploy takes, so that the two
+ * never edit the engine's configuration at once.
+ */
+import { access } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { HOST_PATHS } from '../../crds/names.ts';
+import { KataError } from '../../errors.ts';
+import type { NodeState } from '../transaction/journal.ts';
+import type { StageContext } from './context.ts';
+
+const LOCKS = [join(HOST_PATHS.state, 'lock'), '/run/lock/kata-deploy.lock'];
+
+/** The Pod of another revision may be taking back what it did. */
+const LOCK_WAIT_MS = 60_000;
+
+/** Holds the locks while `work` runs. A lock whose directory does not exist is not taken. Throws KATA_E_BUSY. */
+export async function exclusively<T>(
+  { host, lockFiles, signal }: StageContext,
+  work: () => Promise<T>,
+): Promise<T> {
+  const present = await Promise.all(LOCKS.map((path) => exists(host.at(dirname(path)))));
+  const files = LOCKS.filter((_, i) => present[i]).map((hostPath) => ({
+    hostPath,
+    at: host.at(hostPath),
+  }));
+  if (files.length === 0) return work();
+  const lock = await lockFiles(files, LOCK_WAIT_MS, signal);
+  try {
+    return await work();
+  } finally {
+    await lock.release();
+  }
+}
+
+/** Two KataDeployments never share a node. Throws KATA_E_NODE_CONFLICT. */
+export function requireOwnership(state: NodeState, deployment: string): void {
+  if (state.deployment !== undefined && state.deployment !== deployment) {
+    throw new KataError('KATA_E_NODE_CONFLICT', { node: 'this node', owner: state.deployment });
+  }
+}
+
+async function exists(at: string): Promise<boolean> {
+  return access(at).then(
+    () => true,
+    () => false,
+  );
+}

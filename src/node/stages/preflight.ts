@@ -1,0 +1,148 @@
+/**
+ * Preflight: can this node run what the plan asks for? Every check has a name and an error with a remedy.
+ *
+ * It never writes, and all checks run even when one fails, so that a person sees everything at once. Cheap
+ * checks come first; each says what the rest of the program relies on.
+ */
+import type { NodeFacts, NodeResult } from '../../crds/nodeResult.ts';
+import { HOST_PATHS } from '../../crds/names.ts';
+import { KataError } from '../../errors.ts';
+import { needOfArchives, needOfTree } from '../artifacts/need.ts';
+import { resolveArtifacts } from '../artifacts/source.ts';
+import { readTree } from '../artifacts/tree.ts';
+import { readVersion } from '../artifacts/version.ts';
+import type { Engine } from '../engine/index.ts';
+import { freeSpace, requireSpace } from '../preflight/disk.ts';
+import { platformFacts } from '../preflight/facts.ts';
+import { requireWritable } from '../preflight/mounts.ts';
+import { readState } from '../transaction/journal.ts';
+import type { StageContext } from './context.ts';
+import { ResultBuilder, StageFailure, outcomeBeforeWrites } from './resultBuilder.ts';
+
+interface Gathered {
+  readonly facts: NodeFacts;
+  needBytes?: number;
+  engine?: Engine;
+}
+
+interface Check {
+  readonly name: string;
+  run(context: StageContext, gathered: Gathered): Promise<void>;
+}
+
+const CHECKS: readonly Check[] = [
+  // Whose machine this is; a node name outlives its machine.
+  { name: 'Platform', run: gatherPlatform },
+  // Some runtimes exist on some architectures only; those that do not are left out, but one must remain.
+  { name: 'Architecture', run: checkArchitecture },
+  // An image-based system cannot be changed at run time.
+  { name: 'WritablePaths', run: ({ host }) => requireWritable(host, [HOST_PATHS.installation]) },
+  // KVM answers its ioctl: a device file alone proves nothing.
+  { name: 'KVM', run: checkKvm },
+  // The artifacts are where the plan says; nothing is read from them yet.
+  { name: 'ArtifactSource', run: measureArtifacts },
+  // A full disk is noticed here, not after a gigabyte.
+  { name: 'DiskSpace', run: checkDisk },
+  // The engine that kubelet uses, in a version that we know.
+  { name: 'Engine', run: findEngine },
+  // Its configuration parses today: else a restart would take the node out, with or without us.
+  { name: 'EngineConfiguration', run: checkEngine },
+];
+
+export async function preflight(context: StageContext): Promise<NodeResult> {
+  const builder = new ResultBuilder('preflight', context);
+  const gathered: Gathered = { facts: builder.facts };
+  const failures: StageFailure[] = [];
+  for (const check of CHECKS) {
+    try {
+      await builder.timed(check.name, () => check.run(context, gathered));
+    } catch (error) {
+      if (!(error instanceof StageFailure)) throw error;
+      failures.push(error);
+    }
+    if (context.signal.aborted) break;
+  }
+  // That a node cannot run Kata at all is the better answer than what else is wrong with it.
+  const decisive =
+    failures.find(({ error }) => outcomeBeforeWrites(error) === 'unsupported') ?? failures[0];
+  return decisive === undefined
+    ? builder.end('done')
+    : builder.end(outcomeBeforeWrites(decisive.error), decisive);
+}
+
+async function gatherPlatform(
+  { host, arch, kernel }: StageContext,
+  { facts }: Gathered,
+): Promise<void> {
+  Object.assign(facts, await platformFacts(host, arch, kernel));
+}
+
+function checkArchitecture({ plan, arch }: StageContext): Promise<void> {
+  if (plan.runtimes.some(({ architectures }) => architectures.includes(arch)))
+    return Promise.resolve();
+  const handlers = plan.runtimes.map(({ handler }) => handler).join(', ');
+  return Promise.reject(new KataError('KATA_E_NO_RUNTIME', { handlers, arch }));
+}
+
+async function checkKvm(
+  { host, plan, probeKvm, signal }: StageContext,
+  { facts }: Gathered,
+): Promise<void> {
+  const kvm = await probeKvm(host.at('/dev/kvm'), signal);
+  facts.kvm = {
+    usable: kvm.usable,
+    ...(kvm.cause === undefined ? {} : { cause: kvm.cause.slice(0, 200) }),
+  };
+  if (!kvm.usable && plan.requireKVM)
+    throw new KataError('KATA_E_NO_KVM', { cause: kvm.cause ?? 'the check gave no reason' });
+}
+
+async function measureArtifacts(
+  { host, plan, arch, bundleDirectory, signal }: StageContext,
+  gathered: Gathered,
+): Promise<void> {
+  const staged = (await readState(host))?.staged;
+  const set = await resolveArtifacts({ host, plan, arch, bundleDirectory }, false, signal);
+  if (
+    staged?.revision === plan.revision &&
+    (await readVersion(host, staged.digest)) !== undefined
+  ) {
+    gathered.needBytes = 0;
+  } else if (set.kind === 'archives') {
+    gathered.needBytes = needOfArchives(set.archives);
+  } else {
+    gathered.needBytes = needOfTree(await readTree(host, set.path, false, signal));
+  }
+}
+
+async function checkDisk({ host }: StageContext, { needBytes }: Gathered): Promise<void> {
+  if (needBytes !== undefined)
+    requireSpace(await freeSpace(host, HOST_PATHS.installation), needBytes);
+}
+
+async function findEngine(
+  { host, plan, engine, signal }: StageContext,
+  gathered: Gathered,
+): Promise<void> {
+  const found = await engine.discoverEngine(host, plan.engine, signal);
+  gathered.engine = found;
+  gathered.facts.engine = engineFacts(found);
+}
+
+async function checkEngine(
+  { host, engine, signal }: StageContext,
+  gathered: Gathered,
+): Promise<void> {
+  if (gathered.engine === undefined) return;
+  await requireWritable(host, [gathered.engine.configPath]);
+  await engine.checkEngineConfig(host, gathered.engine, signal);
+}
+
+export function engineFacts({
+  name,
+  version,
+  configPath,
+  unit,
+}: Engine): NonNullable<NodeFacts['engine']> {
+  return { name, version, configPath, ...(unit === undefined ? {} : { unit }) };
+}

@@ -1,0 +1,173 @@
+/**
+ * Runs the steps of a transaction: check, apply, verify; when one fails, takes back what was applied, in
+ * reverse order.
+ *
+ * Owns the order and the bookkeeping. It knows nothing of what the steps do, and never repeats one:
+ * trying again is a decision of whoever started it.
+ */
+import type { StepReport } from '../../crds/nodeResult.ts';
+import { KataError, toKataError, type ErrorCode } from '../../errors.ts';
+import type { Journal } from './journal.ts';
+import type { Step } from './step.ts';
+
+export interface TransactionReport {
+  readonly steps: readonly StepReport[];
+  readonly bytesWritten: number;
+  readonly engineRestarts: number;
+  readonly outageMs?: number;
+  readonly failure?: TransactionFailure;
+}
+
+export interface TransactionFailure {
+  readonly step: string;
+  readonly error: KataError;
+  /** Steps whose apply had completed before. */
+  readonly applied: readonly string[];
+  /** Set when something could not be taken back. */
+  readonly undoError?: KataError;
+  /** False when what was applied stays on purpose. */
+  readonly undone: boolean;
+}
+
+/** What happened to a step, as it happens. */
+export type StepObserver = (
+  step: string,
+  event: 'changed' | 'unchanged' | 'failed' | 'undone' | 'undoFailed',
+  ms: number,
+  error?: KataError,
+) => void;
+
+export interface RunOptions {
+  readonly journal: Pick<Journal, 'intended' | 'applied' | 'undone'>;
+  readonly observe: StepObserver;
+  readonly signal: AbortSignal;
+}
+
+// Everything is in place and a person has to go on from there: taking it back would undo their work.
+const KEEPS_WHAT_WAS_APPLIED: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'KATA_E_AWAITING_RESTART',
+]);
+
+/** Longest time that taking back may last; it goes on when the run itself is aborted. */
+export const UNDO_TIMEOUT_MS = 5 * 60_000;
+
+/** Never throws for what a step does. */
+export async function runTransaction(
+  steps: readonly Step[],
+  options: RunOptions,
+): Promise<TransactionReport> {
+  const run = new Run(options);
+  for (const step of steps) {
+    const error = await run.step(step);
+    if (error !== undefined) return run.fail(step, error);
+  }
+  return run.report();
+}
+
+class Run {
+  readonly #options: RunOptions;
+  readonly #reports: StepReport[] = [];
+  readonly #begun: Step[] = [];
+  readonly #applied: string[] = [];
+  #bytesWritten = 0;
+  #engineRestarts = 0;
+  #outageMs: number | undefined;
+
+  constructor(options: RunOptions) {
+    this.#options = options;
+  }
+
+  async step(step: Step): Promise<KataError | undefined> {
+    const { signal, observe } = this.#options;
+    const startedAt = performance.now();
+    let changed = false;
+    let error: KataError | undefined;
+    try {
+      signal.throwIfAborted();
+      if (!(await step.check(signal))) {
+        changed = true;
+        await this.#apply(step);
+      }
+      await step.verify(signal);
+    } catch (thrown) {
+      error = narrow(thrown, signal, step.name);
+    }
+    const ms = Math.round(performance.now() - startedAt);
+    this.#reports.push({ name: step.name, ms, changed });
+    observe(
+      step.name,
+      error !== undefined ? 'failed' : changed ? 'changed' : 'unchanged',
+      ms,
+      error,
+    );
+    return error;
+  }
+
+  async fail(step: Step, error: KataError): Promise<TransactionReport> {
+    const keeps = KEEPS_WHAT_WAS_APPLIED.has(error.code);
+    const undoError = keeps ? undefined : await this.#undo();
+    const failure = {
+      step: step.name,
+      error,
+      applied: this.#applied,
+      undone: !keeps,
+      ...(undoError === undefined ? {} : { undoError }),
+    };
+    return { ...this.report(), failure };
+  }
+
+  report(): TransactionReport {
+    return {
+      steps: this.#reports,
+      bytesWritten: this.#bytesWritten,
+      engineRestarts: this.#engineRestarts,
+      ...(this.#outageMs === undefined ? {} : { outageMs: this.#outageMs }),
+    };
+  }
+
+  async #apply(step: Step): Promise<void> {
+    const { journal, signal } = this.#options;
+    await journal.intended(step.name);
+    this.#begun.push(step);
+    const effect = await step.apply(signal);
+    await journal.applied(step.name);
+    this.#applied.push(step.name);
+    this.#bytesWritten += effect.bytesWritten ?? 0;
+    this.#engineRestarts += effect.engineRestarts ?? 0;
+    if (effect.outageMs !== undefined) this.#outageMs = (this.#outageMs ?? 0) + effect.outageMs;
+  }
+
+  /** Goes on after a step that cannot be undone, so that as much as possible is taken back. Returns the first error. */
+  async #undo(): Promise<KataError | undefined> {
+    const { journal, observe } = this.#options;
+    const signal = AbortSignal.timeout(UNDO_TIMEOUT_MS);
+    let first: KataError | undefined;
+    for (const step of this.#begun.toReversed()) {
+      const startedAt = performance.now();
+      let error: KataError | undefined;
+      try {
+        await step.undo(signal);
+        await journal.undone(step.name);
+      } catch (thrown) {
+        error = narrow(thrown, signal, `undo of ${step.name}`);
+        first ??= error;
+      }
+      observe(
+        step.name,
+        error === undefined ? 'undone' : 'undoFailed',
+        Math.round(performance.now() - startedAt),
+        error,
+      );
+    }
+    return first;
+  }
+}
+
+/** Once the signal is aborted, whatever is thrown is its consequence and says less than its reason. */
+export function narrow(thrown: unknown, signal: AbortSignal, step: string): KataError {
+  if (!signal.aborted) return toKataError(thrown);
+  const reason: unknown = signal.reason;
+  if (reason instanceof Error && reason.name === 'TimeoutError')
+    return new KataError('KATA_E_DEADLINE', { step }, { cause: thrown });
+  return new KataError('KATA_E_INTERRUPTED', { step }, { cause: thrown });
+}
