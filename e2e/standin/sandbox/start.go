@@ -32,6 +32,10 @@ func (m sandboxManager) Start(ctx context.Context, id string, options shim.Start
 	if err != nil {
 		return parameters, err
 	}
+	// containerd 1.x looks here for its shims after a restart of its own; 2.x keeps a file itself.
+	if err := os.WriteFile("address", []byte(parameters.Address), 0o600); err != nil {
+		return parameters, err
+	}
 	parameters.Version = taskAPIVersion
 	if os.Getenv(maxVersionVariable) == "" {
 		fmt.Print(parameters.Address)
