@@ -5,18 +5,19 @@
  * missing. It must never change a node that exists, nor end with the process that started it.
  */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { buildComponents } from './components.ts';
 import { adminKubeconfig, ensureControlPlane } from './controlPlane.ts';
-import { clusterContainers, ensureDocker, removeContainer } from './docker.ts';
+import { clusterContainers, ensureDocker } from './docker.ts';
 import { ExternalNodes, DockerNodes, type NodeAccess } from './nodeAccess.ts';
 import { buildImages, IMAGES } from './images.ts';
+import { ensureKind, KindNodes } from './kind.ts';
 import { KubeTools } from './kubeTools.ts';
 import { checkName, containerName, controlPlaneName, NODE_COUNT_MAX } from './layout.ts';
 import { withLock } from './lock.ts';
-import { ensureNetwork, findNetwork, removeNetwork, setRoutes } from './network.ts';
+import { ensureLimits } from './machine.ts';
+import { ensureNetwork, findNetwork, setRoutes } from './network.ts';
 import { machineHasKvm, startNode, type NodeRecord, type NodeSpec } from './node.ts';
-import { removeCgroups } from './cgroups.ts';
 import { clusterDirectory } from './paths.ts';
 import { Pki } from './pki.ts';
 import { Progress, stderrLog, type Log } from './progress.ts';
@@ -51,6 +52,7 @@ export class Cluster extends KubeTools {
     const log = spec.log ?? stderrLog;
     const progress = new Progress(log);
     await ensureDocker(progress);
+    await ensureLimits(progress);
     await buildComponents(progress, undefined, spec.signal);
     await buildImages(progress, spec.signal);
     const cluster = Cluster.#ours(spec.name, log);
@@ -69,6 +71,13 @@ export class Cluster extends KubeTools {
   /** Any cluster, by its kubeconfig: kubectl and helm work, what needs the nodes themselves throws. */
   static external(kubeconfigPath: string): Cluster {
     return new Cluster('external', kubeconfigPath, new ExternalNodes(), stderrLog);
+  }
+
+  /** A kind cluster, created where it does not exist. Untested where kind cannot run: see kind.ts. */
+  static async kind(name: string, log: Log = stderrLog): Promise<Cluster> {
+    const kubeconfigPath = join(clusterDirectory(`kind-${name}`), 'kubeconfig');
+    await ensureKind(name, kubeconfigPath, new Progress(log));
+    return new Cluster(name, kubeconfigPath, new KindNodes(name), log);
   }
 
   static #ours(name: string, log: Log): Cluster {
@@ -107,6 +116,7 @@ export class Cluster extends KubeTools {
 
   /** Adds a node and waits until it is Ready. */
   async addNode(spec: NodeSpec): Promise<void> {
+    if (!this.#nodes.canAddNodes) throw new Error(`${this.name}: not a cluster of the harness`);
     await withLock(lockFile(this.name), () => this.#bringUp({ name: this.name, nodes: [spec] }));
   }
 
@@ -126,22 +136,14 @@ export class Cluster extends KubeTools {
   async removeNode(name: string): Promise<void> {
     await this.#nodes.remove(name);
     await this.kubectl(['delete', 'node', name, '--ignore-not-found']);
-    await removeCgroups(this.name, [name]);
   }
 
   /** Removes everything that carries this cluster's label, and its certificates. */
   async down(): Promise<void> {
     await this.#progress.step(`remove cluster ${this.name}`, () =>
       withLock(lockFile(this.name), async () => {
-        const nodes = await this.nodes();
-        const containers = await clusterContainers(this.name);
-        await Promise.all(containers.map(({ name }) => removeContainer(name)));
-        await removeNetwork(this.name);
-        await removeCgroups(
-          this.name,
-          nodes.map(({ name }) => name),
-        );
-        await rm(clusterDirectory(this.name), { recursive: true, force: true });
+        await this.#nodes.removeCluster();
+        await rm(dirname(this.kubeconfigPath), { recursive: true, force: true });
       }),
     );
   }

@@ -4,8 +4,10 @@
  * Owns the difference between nodes that are containers of ours and nodes of somebody's cluster. It must
  * never reach a machine that is not one of our containers.
  */
-import { imageId } from './docker.ts';
+import { removeCgroups } from './cgroups.ts';
+import { clusterContainers, imageId, removeContainer } from './docker.ts';
 import { containerName } from './layout.ts';
+import { removeNetwork } from './network.ts';
 import { listNodes, type NodeRecord } from './node.ts';
 import { pipe, run } from './process.ts';
 import { waitUntil } from './wait.ts';
@@ -16,6 +18,8 @@ export interface ExecOptions {
 }
 
 export interface NodeAccess {
+  /** Whether the harness can make nodes here. */
+  readonly canAddNodes: boolean;
   list(): Promise<NodeRecord[]>;
   exec(node: string, argv: readonly string[], options?: ExecOptions): Promise<string>;
   readFile(node: string, path: string): Promise<Buffer>;
@@ -24,16 +28,21 @@ export interface NodeAccess {
   stop(node: string): Promise<void>;
   start(node: string): Promise<void>;
   remove(node: string): Promise<void>;
+  /** Removes the whole cluster from the machine. */
+  removeCluster(): Promise<void>;
 }
 
 /** On an image in containerd: the id it had in Docker when it was loaded. */
 const SOURCE_LABEL = 'dev.kata-operator.source-id';
 
 export class DockerNodes implements NodeAccess {
+  readonly canAddNodes: boolean = true;
   readonly #cluster: string;
+  readonly #containerOf: (node: string) => string;
 
-  constructor(cluster: string) {
+  constructor(cluster: string, containerOf = (node: string) => containerName(cluster, node)) {
     this.#cluster = cluster;
+    this.#containerOf = containerOf;
   }
 
   list(): Promise<NodeRecord[]> {
@@ -66,11 +75,11 @@ export class DockerNodes implements NodeAccess {
   }
 
   async stop(node: string): Promise<void> {
-    await run(['docker', 'kill', this.#container(node)]);
+    await run(['docker', 'kill', this.#containerOf(node)]);
   }
 
   async start(node: string): Promise<void> {
-    await run(['docker', 'start', this.#container(node)], { timeoutMs: 60_000 });
+    await run(['docker', 'start', this.#containerOf(node)], { timeoutMs: 60_000 });
     await waitUntil(
       `containerd of ${node} active`,
       async () => ({ value: await this.exec(node, ['systemctl', 'is-active', 'containerd']) }),
@@ -79,17 +88,23 @@ export class DockerNodes implements NodeAccess {
   }
 
   async remove(node: string): Promise<void> {
-    await run(['docker', 'rm', '--force', '--volumes', this.#container(node)], {
-      timeoutMs: 60_000,
-    });
+    await removeContainer(this.#containerOf(node));
+    await removeCgroups(this.#cluster, [node]);
   }
 
-  #container(node: string): string {
-    return containerName(this.#cluster, node);
+  async removeCluster(): Promise<void> {
+    const nodes = await this.list();
+    const containers = await clusterContainers(this.#cluster);
+    await Promise.all(containers.map(({ name }) => removeContainer(name)));
+    await removeNetwork(this.#cluster);
+    await removeCgroups(
+      this.#cluster,
+      nodes.map(({ name }) => name),
+    );
   }
 
   #prefix(node: string): string[] {
-    return ['docker', 'exec', '--interactive', this.#container(node)];
+    return ['docker', 'exec', '--interactive', this.#containerOf(node)];
   }
 }
 
@@ -102,6 +117,7 @@ function fullReference(reference: string): string {
 }
 
 export class ExternalNodes implements NodeAccess {
+  readonly canAddNodes = false;
   list(): Promise<NodeRecord[]> {
     return Promise.resolve([]);
   }
@@ -125,6 +141,9 @@ export class ExternalNodes implements NodeAccess {
   }
   remove(): Promise<void> {
     return refuse('removeNode');
+  }
+  removeCluster(): Promise<void> {
+    return refuse('down');
   }
 }
 

@@ -30,6 +30,8 @@ class SystemContainer extends GenericContainer {
     this.createOpts = {
       ...this.createOpts,
       Hostname: spec.hostname,
+      // systemd tells its console what goes wrong: seen by `docker logs`.
+      Tty: true,
       StopSignal: 'SIGRTMIN+3',
       // Container layers cannot be stacked on the container's own overlay.
       Volumes: { '/var': {} },
@@ -65,7 +67,9 @@ class SystemContainer extends GenericContainer {
 export async function startSystemContainer(spec: SystemContainerSpec): Promise<void> {
   // The reaper is an image of a registry, and what is started here shall stay.
   process.env['TESTCONTAINERS_RYUK_DISABLED'] = 'true';
+  const printed: string[] = [];
   const container = new SystemContainer(spec)
+    .withLogConsumer((stream) => stream.on('data', (data) => printed.push(String(data))))
     .withName(spec.name)
     .withLabels({ ...spec.labels, [CLUSTER_LABEL]: spec.cluster, [ROLE_LABEL]: spec.role })
     .withNetworkMode(networkName(spec.cluster))
@@ -80,5 +84,12 @@ export async function startSystemContainer(spec: SystemContainerSpec): Promise<v
     .withAutoCleanup(false)
     .withStartupTimeout(180_000)
     .withWaitStrategy(Wait.forSuccessfulCommand(`systemctl is-active --quiet ${spec.readyUnit}`));
-  await container.start();
+  try {
+    await container.start();
+  } catch (cause) {
+    // The container is gone by now, and with it what it said.
+    throw new Error(`container ${spec.name} did not start: ${printed.join('').slice(-2000)}`, {
+      cause,
+    });
+  }
 }
