@@ -1,6 +1,6 @@
 /**
  * `npm run generate`: writes every generated file. A file that is up to date is left alone.
- * manifests/install.yaml needs helm: .cache/bin/helm (`make components`), or HELM.
+ * manifests/install.yaml needs helm: .cache/bin/helm (`node e2e/main.ts build`), or HELM.
  */
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -27,7 +27,7 @@ if (existsSync(helm)) {
   await update(INSTALL_MANIFEST, await installManifest(helm, join(top, 'charts/kata-operator')));
 } else {
   process.stderr.write(
-    `${INSTALL_MANIFEST} is left as it is: ${helm} is missing (make components builds it, or set HELM)\n`,
+    `${INSTALL_MANIFEST} is left as it is: ${helm} is missing (node e2e/main.ts build makes it, or set HELM)\n`,
   );
   process.exitCode = 1;
 }

@@ -5,38 +5,19 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { parseKataDeployment } from '../../src/crds/parse.ts';
 import { FULL_SPEC } from '../unit/crds/fullSpec.ts';
 import { INVALID_SPECS } from '../unit/crds/invalidSpecs.ts';
-import { startApiServer, type ApiServer } from './support/apiServer.ts';
-import type { Completed } from './support/run.ts';
+import type { ApiServer } from './support/apiServer.ts';
+import { manifest, MANIFESTS, startWithKinds } from './support/kinds.ts';
+import { succeed, type Completed } from './support/run.ts';
 
-const manifests = join(import.meta.dirname, '../../manifests');
 let api: ApiServer;
 
 beforeAll(async () => {
-  api = await startApiServer();
-  await succeed(api.kubectl(['apply', '-f', join(manifests, 'crds')]));
-  await succeed(
-    api.kubectl(['wait', '--for=condition=Established', '--timeout=20s', 'crd', '--all']),
-  );
+  api = await startWithKinds();
 });
 
 afterAll(async () => {
   await api.stop();
 });
-
-async function succeed(running: Promise<Completed>): Promise<string> {
-  const { code, stdout, stderr } = await running;
-  expect(stderr + stdout, stderr).toSatisfy(() => code === 0);
-  return stdout;
-}
-
-function manifest(name: string, spec: unknown, kind = 'KataDeployment'): string {
-  return JSON.stringify({
-    apiVersion: 'kata-operator.dev/v1alpha1',
-    kind,
-    metadata: { name },
-    spec,
-  });
-}
 
 const dryRun = (object: string): Promise<Completed> =>
   api.kubectl(['create', '--dry-run=server', '-o', 'json', '-f', '-'], object);
@@ -44,18 +25,9 @@ const dryRun = (object: string): Promise<Completed> =>
 const created = async (name: string, spec: unknown): Promise<unknown> =>
   JSON.parse(await succeed(dryRun(manifest(name, spec))));
 
-test('the server starts in less than ten seconds', () => {
-  expect(api.startMs).toBeLessThan(10_000);
-});
-
 describe('a valid KataDeployment', () => {
   test('may have no spec at all, and shows every default', async () => {
-    const object = JSON.stringify({
-      apiVersion: 'kata-operator.dev/v1alpha1',
-      kind: 'KataDeployment',
-      metadata: { name: 'kata' },
-    });
-    const answer: unknown = JSON.parse(await succeed(dryRun(object)));
+    const answer: unknown = await created('kata', undefined);
     expect(answer).toMatchObject({
       spec: {
         artifacts: {},
@@ -101,7 +73,7 @@ describe('a valid KataDeployment', () => {
   });
 
   test('is the sample, by a client-side apply too', async () => {
-    const sample = join(manifests, 'samples/kataDeployment.yaml');
+    const sample = join(MANIFESTS, 'samples/kataDeployment.yaml');
     await succeed(api.kubectl(['apply', '-f', sample]));
     await succeed(api.kubectl(['apply', '-f', sample]));
     const answer: unknown = JSON.parse(
@@ -167,109 +139,6 @@ describe('an invalid KataDeployment', () => {
   });
 });
 
-describe('what kubectl shows', () => {
-  const patchStatus = (resource: string, name: string, status: object): Promise<string> =>
-    succeed(
-      api.kubectl([
-        ...['patch', resource, name, '--subresource=status', '--type=merge'],
-        ...['-p', JSON.stringify({ status })],
-      ]),
-    );
-  const lines = async (...args: string[]): Promise<string[][]> =>
-    (await succeed(api.kubectl(args)))
-      .trimEnd()
-      .split('\n')
-      .map((line) => line.split(/ {2,}/));
-
-  test('of KataDeployments is version, counts, wave and age', async () => {
-    await succeed(api.kubectl(['create', '-f', '-'], manifest('shown', {})));
-    const nodes = {
-      desired: 240,
-      ready: 31,
-      failed: 2,
-      unsupported: 1,
-      inProgress: 5,
-      waiting: 202,
-      removing: 0,
-    };
-    await patchStatus('katad', 'shown', { version: '4.1.0', nodes, wave: '2/3' });
-    const [header, row] = await lines('get', 'katad', 'shown');
-    expect(header?.map((cell) => cell.trim())).toEqual([
-      'NAME',
-      'VERSION',
-      'DESIRED',
-      'READY',
-      'FAILED',
-      'WAVE',
-      'AGE',
-    ]);
-    expect(row?.slice(0, 6)).toEqual(['shown', '4.1.0', '240', '31', '2', '2/3']);
-  });
-
-  test('of KataNodes is phase, versions and the reason', async () => {
-    const spec = { deployment: 'shown', nodeUID: 'u' };
-    await succeed(api.kubectl(['create', '-f', '-'], manifest('worker-1', spec, 'KataNode')));
-    await patchStatus('katanodes', 'worker-1', {
-      phase: 'RolledBack',
-      revision: '7c9f8d6b5',
-      engine: { name: 'containerd', version: '1.7.24', configPath: '/etc/containerd/config.toml' },
-      artifacts: { version: '4.1.0', digest: 'sha256:abc' },
-      kvm: { usable: true },
-      kernel: '6.18.0',
-      engineRestarts: 2,
-      error: {
-        code: 'KATA_E_HANDLERS_MISSING',
-        step: 'activate',
-        reason: 'HandlerMissing',
-        message: 'containerd does not serve kata-fc after the change',
-        remedy: 'look',
-      },
-    });
-    const [header, row] = await lines('get', 'katan');
-    expect(header?.map((cell) => cell.trim())).toEqual([
-      'NAME',
-      'DEPLOYMENT',
-      'PHASE',
-      'REVISION',
-      'KATA',
-      'ENGINE',
-      'ENGINE-VERSION',
-      'REASON',
-      'AGE',
-    ]);
-    expect(row?.slice(0, 8)).toEqual([
-      'worker-1',
-      'shown',
-      'RolledBack',
-      '7c9f8d6b5',
-      '4.1.0',
-      'containerd',
-      '1.7.24',
-      'HandlerMissing',
-    ]);
-    const [, wide] = await lines('get', 'katanodes', '-o', 'wide');
-    expect(wide?.slice(9)).toEqual([
-      'true',
-      '6.18.0',
-      '2',
-      'containerd does not serve kata-fc after the change',
-    ]);
-  });
-
-  test('by one category is both kinds', async () => {
-    const names = await succeed(api.kubectl(['get', 'kata', '-o', 'name']));
-    expect(names.trimEnd().split('\n')).toEqual([
-      'katadeployment.kata-operator.dev/shown',
-      'katanode.kata-operator.dev/worker-1',
-    ]);
-  });
-
-  test('explain tells what a field means', async () => {
-    const text = await succeed(api.kubectl(['explain', 'katad.spec.rollout.maxParallel']));
-    expect(text).toContain('a number or a percentage');
-  });
-});
-
 test('the status is a subresource: a write to the object leaves it alone, and the other way round', async () => {
   const object: unknown = load(manifest('split', {}));
   const withStatus = { ...(object as object), status: { wave: '1/3' } };
@@ -290,28 +159,9 @@ test('the status is a subresource: a write to the object leaves it alone, and th
   });
 });
 
-test('conditions can be waited for, and merge by their type', async () => {
-  const condition = {
-    type: 'Available',
-    status: 'True',
-    observedGeneration: 1,
-    lastTransitionTime: '2026-01-01T00:00:00Z',
-    reason: 'AllReady',
-    message: 'every node is ready',
-  };
-  await succeed(api.kubectl(['create', '-f', '-'], manifest('waited', {})));
-  await succeed(
-    api.kubectl([
-      ...['patch', 'katad', 'waited', '--subresource=status', '--type=merge'],
-      ...['-p', JSON.stringify({ status: { conditions: [condition] } })],
-    ]),
-  );
-  await succeed(api.kubectl(['wait', '--for=condition=Available', 'katad/waited', '--timeout=5s']));
-});
-
 test('the definitions are small enough for a client-side apply', () => {
   for (const plural of ['katadeployments', 'katanodes']) {
-    const size = readFileSync(join(manifests, `crds/${plural}.yaml`)).byteLength;
+    const size = readFileSync(join(MANIFESTS, `crds/${plural}.yaml`)).byteLength;
     expect(size).toBeLessThan(256 * 1024);
   }
 });

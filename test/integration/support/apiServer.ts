@@ -30,11 +30,12 @@ export interface ApiServer {
   stop(): Promise<void>;
 }
 
-/** Path of a binary that `make components` builds. Throws with that command when it is missing. */
+/** Path of a binary in the cache. Throws when it is missing, with the command that builds it. */
 export function binary(name: string): string {
   const cache = process.env['KATA_OPERATOR_CACHE'] ?? join(import.meta.dirname, '../../../.cache');
   const path = join(cache, 'bin', name);
-  if (!existsSync(path)) throw new Error(`${path} is missing: build it with "make components"`);
+  if (!existsSync(path))
+    throw new Error(`${path} is missing: build it with "node e2e/main.ts build"`);
   return path;
 }
 

@@ -42,3 +42,10 @@ export function run(
     child.stdin.end(stdin ?? '');
   });
 }
+
+/** Standard output of a program that must succeed; otherwise an error that holds all it said. */
+export async function succeed(running: Promise<Completed>): Promise<string> {
+  const { code, stdout, stderr } = await running;
+  if (code !== 0) throw new Error(`exit code ${String(code)}: ${stderr}${stdout}`);
+  return stdout;
+}

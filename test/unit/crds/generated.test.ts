@@ -4,7 +4,10 @@ import { load } from 'js-yaml';
 import { describe, expect, test } from 'vitest';
 import { chartReadme } from '../../../build/chartReadme.ts';
 import { generatedFiles, yaml } from '../../../build/generated.ts';
+import * as crds from '../../../src/crds/kataDeployment.ts';
+import { parseKataDeploymentSpec } from '../../../src/crds/parse.ts';
 import { ERRORS } from '../../../src/errors.ts';
+import * as catalogue from '../../../src/kata/catalogue.ts';
 
 const top = join(import.meta.dirname, '../../..');
 const files = await generatedFiles(top);
@@ -62,3 +65,49 @@ describe('the README of a chart', () => {
     expect(() => chartReadme('# -- One.\na: 1\nb:\n  c: 2\n')).toThrow('b.c has no description');
   });
 });
+
+describe('the schemas, which know nothing of the catalogue,', () => {
+  test('have the same default runtimes', () => {
+    expect(crds.DEFAULT_RUNTIMES).toEqual(catalogue.DEFAULT_RUNTIMES);
+  });
+
+  test('have the same architectures', () => {
+    expect(crds.ARCHITECTURES).toEqual(catalogue.ARCHITECTURES);
+  });
+
+  test('admit every name of the catalogue', () => {
+    const runtimes = catalogue.CATALOGUE.map(({ name }) => ({ name }));
+    expect(parseKataDeploymentSpec({ runtimes }).runtimes).toHaveLength(runtimes.length);
+  });
+});
+
+test('values.yaml of the chart has every value that its schema allows, but `global`', () => {
+  const read = (name: string): unknown =>
+    load(readFileSync(join(top, 'charts/kata-operator', name), 'utf8'));
+  expect(allowed(read('values.schema.json')).toSorted()).toEqual(
+    ['global', ...given(read('values.yaml'))].toSorted(),
+  );
+});
+
+/** Names of two levels: `image`, `image.tag`. */
+function given(values: unknown): string[] {
+  return Object.entries(values as object).flatMap(([key, value]) => [key, ...below(key, value)]);
+}
+
+function below(key: string, value: unknown): string[] {
+  const isMap = typeof value === 'object' && value !== null && !Array.isArray(value);
+  return isMap ? Object.keys(value).map((name) => `${key}.${name}`) : [];
+}
+
+function allowed(schema: unknown): string[] {
+  interface Schema {
+    $ref?: string;
+    properties?: Record<string, Schema>;
+    definitions?: Record<string, Schema>;
+  }
+  const { properties = {}, definitions = {} } = schema as Schema;
+  return Object.entries(properties).flatMap(([key, of]) => {
+    const target = definitions[of.$ref?.replace('#/definitions/', '') ?? ''] ?? of;
+    return [key, ...Object.keys(target.properties ?? {}).map((name) => `${key}.${name}`)];
+  });
+}
