@@ -4,12 +4,19 @@
  * Only wiring: the engine driver, standard output, and signals that end a run in good order.
  */
 import * as engine from './engine/index.ts';
+import { toKataError } from '../errors.ts';
 import { run } from './cli/run.ts';
 
 const stopping = new AbortController();
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {
     stopping.abort();
+  });
+}
+// A defect must not leave the host half changed: the run is stopped, and takes back what it began.
+for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
+  process.on(event, (thrown: unknown) => {
+    stopping.abort(toKataError(thrown));
   });
 }
 

@@ -5,7 +5,7 @@
  * time and a bounded amount of disk. It never shows a URL's credentials or query.
  */
 import { createHash } from 'node:crypto';
-import { open, rm } from 'node:fs/promises';
+import { open, rm, type FileHandle } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KataError, causeOf } from '../../errors.ts';
 import { ioError } from '../host/ioError.ts';
@@ -76,28 +76,45 @@ async function fetchOnce(
   limits: DownloadLimits,
 ): Promise<string> {
   const idle = new IdleTimer(limits.idleMs);
-  const response = await request(url, AbortSignal.any([signal, idle.signal]), limits.maxRedirects);
-  const hash = createHash('sha256');
-  const output = await open(file, 'w', 0o600).catch((error: unknown) => {
-    throw ioError(hostFile, error);
-  });
   try {
-    let sizeBytes = 0;
-    for await (const chunk of received(response)) {
-      idle.restart();
-      sizeBytes += chunk.length;
-      if (sizeBytes > limits.maxBytes)
-        throw new Error(`it is larger than ${limits.maxBytes} bytes`);
-      hash.update(chunk);
-      await output.writeFile(chunk).catch((error: unknown) => {
-        throw ioError(hostFile, error);
-      });
+    const response = await request(
+      url,
+      AbortSignal.any([signal, idle.signal]),
+      limits.maxRedirects,
+    );
+    const output = await open(file, 'w', 0o600).catch((error: unknown) => {
+      throw ioError(hostFile, error);
+    });
+    try {
+      return await save(response, output, hostFile, idle, limits.maxBytes);
+    } finally {
+      await output.close();
     }
-    await output.sync();
   } finally {
     idle.stop();
-    await output.close();
   }
+}
+
+/** Returns the sha256 of what was received, which is on disk then. */
+async function save(
+  response: Response,
+  output: FileHandle,
+  hostFile: string,
+  idle: IdleTimer,
+  maxBytes: number,
+): Promise<string> {
+  const hash = createHash('sha256');
+  let sizeBytes = 0;
+  for await (const chunk of received(response)) {
+    idle.restart();
+    sizeBytes += chunk.length;
+    if (sizeBytes > maxBytes) throw new Error(`it is larger than ${maxBytes} bytes`);
+    hash.update(chunk);
+    await output.writeFile(chunk).catch((error: unknown) => {
+      throw ioError(hostFile, error);
+    });
+  }
+  await output.sync();
   return hash.digest('hex');
 }
 
@@ -115,9 +132,12 @@ async function request(url: string, signal: AbortSignal, redirects: number): Pro
   const target = URL.parse(url);
   if (target === null || !['http:', 'https:'].includes(target.protocol))
     throw new Error('it is not an http or https URL');
-  const response = await fetch(target, { redirect: 'manual', signal }).catch((error: unknown) => {
-    throw new Retryable(causeOf(error), { cause: error });
-  });
+  const { address, headers } = withoutCredentials(target);
+  const response = await fetch(address, { redirect: 'manual', signal, headers }).catch(
+    (error: unknown) => {
+      throw new Retryable(causeOf(error), { cause: error });
+    },
+  );
   if (response.status === 200) return response;
   await response.body?.cancel();
   const location = response.headers.get('location');
@@ -131,14 +151,25 @@ async function request(url: string, signal: AbortSignal, redirects: number): Pro
     : new Error(status);
 }
 
+/** `fetch` takes no user and password in a URL, and shows them in its errors. */
+function withoutCredentials(target: URL): { address: URL; headers: Record<string, string> } {
+  const address = new URL(target);
+  address.username = '';
+  address.password = '';
+  if (target.username === '' && target.password === '') return { address, headers: {} };
+  const pair = `${decodeURIComponent(target.username)}:${decodeURIComponent(target.password)}`;
+  return { address, headers: { authorization: `Basic ${Buffer.from(pair).toString('base64')}` } };
+}
+
+/** Aborts its signal when nothing restarts it for so long. */
 class IdleTimer {
   readonly #controller = new AbortController();
-  readonly #milliseconds: number;
-  #timer: NodeJS.Timeout;
+  readonly #timer: NodeJS.Timeout;
 
   constructor(milliseconds: number) {
-    this.#milliseconds = milliseconds;
-    this.#timer = this.#start();
+    this.#timer = setTimeout(() => {
+      this.#controller.abort(new Error(`nothing came for ${milliseconds / 1000} s`));
+    }, milliseconds);
   }
 
   get signal(): AbortSignal {
@@ -146,17 +177,10 @@ class IdleTimer {
   }
 
   restart(): void {
-    clearTimeout(this.#timer);
-    this.#timer = this.#start();
+    this.#timer.refresh();
   }
 
   stop(): void {
     clearTimeout(this.#timer);
-  }
-
-  #start(): NodeJS.Timeout {
-    return setTimeout(() => {
-      this.#controller.abort(new Error(`nothing came for ${this.#milliseconds / 1000} s`));
-    }, this.#milliseconds);
   }
 }

@@ -89,11 +89,17 @@ class Frame {
       this.#decoder.pause();
       output.once('drain', () => this.#decoder.resume());
     });
-    output.once('close', () => this.#decoder.destroy(new Error('the reader went away')));
+    const abandoned = (): void => {
+      this.#decoder.destroy(new Error('the reader went away'));
+    };
+    output.once('close', abandoned);
     this.#ended = once(this.#decoder, 'end').then(() => {
       this.#over = true;
+      output.removeListener('close', abandoned);
     });
+    // Both are for whoever feeds the frame; an error between two feeds must not end the process.
     this.#ended.catch(() => undefined);
+    this.#decoder.on('error', () => undefined);
   }
 
   /** Undefined while the frame goes on; else how many bytes of `data` lie behind its end. */

@@ -167,6 +167,7 @@ class Run {
 export function narrow(thrown: unknown, signal: AbortSignal, step: string): KataError {
   if (!signal.aborted) return toKataError(thrown);
   const reason: unknown = signal.reason;
+  if (reason instanceof KataError) return reason;
   if (reason instanceof Error && reason.name === 'TimeoutError')
     return new KataError('KATA_E_DEADLINE', { step }, { cause: thrown });
   return new KataError('KATA_E_INTERRUPTED', { step }, { cause: thrown });
