@@ -109,7 +109,7 @@ export class DockerNodes implements NodeAccess {
 }
 
 /** containerd names images in full, Docker leaves out its own registry. */
-function fullReference(reference: string): string {
+export function fullReference(reference: string): string {
   const [first = ''] = reference.split('/');
   const isHost = reference.includes('/') && /[.:]|^localhost$/.test(first);
   if (isHost) return reference;

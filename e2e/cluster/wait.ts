@@ -27,12 +27,20 @@ export async function waitUntil<T>(
   const deadline = performance.now() + options.timeoutMs;
   for (;;) {
     options.signal?.throwIfAborted();
-    const seen = await check().catch((error: unknown) => ({ waitingFor: String(error) }));
+    const seen = await attempt(check);
     if ('value' in seen) return seen.value;
     if (performance.now() > deadline) {
       const limit = `${options.timeoutMs / 1000} s`;
       throw new Error(`${what}: not within ${limit}; still waiting for: ${seen.waitingFor}`);
     }
     await sleep(options.intervalMs ?? 500, undefined, { signal: options.signal });
+  }
+}
+
+async function attempt<T>(check: () => Promise<Check<T>>): Promise<Check<T>> {
+  try {
+    return await check();
+  } catch (error) {
+    return { waitingFor: String(error) };
   }
 }
