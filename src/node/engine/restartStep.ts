@@ -6,16 +6,16 @@
  */
 import { KataError } from '../../errors.ts';
 import type { Step } from '../transaction/step.ts';
-import type { ConfigurationChange } from './configuration.ts';
+import { type ChangeOptions, needsRestart } from './configFile.ts';
 import { describeEngine } from './engine.ts';
 import { restartAndWait } from './serving.ts';
 
-export function restartStep(change: ConfigurationChange): Step {
-  const { engine, host, restart, restarter } = change.options;
+export function restartStep(options: ChangeOptions): Step {
+  const { engine, host, restart, restarter } = options;
   return {
     name: 'EngineRestart',
     // An engine that does not run reads the file when it starts.
-    check: async (signal) => !engine.running || !(await change.needsRestart(signal)),
+    check: async (signal) => !engine.running || !(await needsRestart(options, signal)),
     apply: async (signal) => {
       if (restart === 'Never')
         throw new KataError('KATA_E_AWAITING_RESTART', {
@@ -25,7 +25,7 @@ export function restartStep(change: ConfigurationChange): Step {
       return { engineRestarts: 1, outageMs };
     },
     verify: async (signal) => {
-      if (!engine.running || !(await change.needsRestart(signal))) return;
+      if (!engine.running || !(await needsRestart(options, signal))) return;
       throw new KataError('KATA_E_HANDLERS_MISSING', {
         engine: describeEngine(engine),
         handlers: 'the handlers as the file defines them',

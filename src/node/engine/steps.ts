@@ -4,13 +4,16 @@
  * Order within a transaction: EngineConfiguration, EngineRestart, HandlerCheck. Undoing runs the other way
  * round, so the restart that follows a restored file is part of undoing EngineConfiguration.
  */
+import { HOST_PATHS } from '../../crds/names.ts';
 import { KataError } from '../../errors.ts';
 import type { Host } from '../host/host.ts';
 import type { Step } from '../transaction/step.ts';
-import { ConfigurationChange } from './configuration.ts';
+import type { ChangeOptions } from './configFile.ts';
+import { configurationStep } from './configuration.ts';
 import { describeEngine, type Engine, type HandlerRegistration } from './engine.ts';
 import type { EngineRecordStore } from './record.ts';
 import { restartStep } from './restartStep.ts';
+import { forget } from './rollback.ts';
 import { type EngineRestarter, engineStatus, systemdRestarter } from './serving.ts';
 import { servedBy } from './containerd/loaded.ts';
 
@@ -24,6 +27,8 @@ export interface RemoveOptions {
   readonly record: EngineRecordStore;
   /** systemd, unless given. */
   readonly restarter?: EngineRestarter;
+  /** Directory on the host for the copy of the file before an edit; /opt/kata/state unless given. */
+  readonly backupDirectory?: string;
 }
 
 export interface InstallOptions extends RemoveOptions {
@@ -31,13 +36,22 @@ export interface InstallOptions extends RemoveOptions {
 }
 
 export function installSteps(options: InstallOptions): Step[] {
-  const change = new ConfigurationChange({ ...options, restarter: restarterOf(options) });
-  return [change.step(options.registrations), restartStep(change), servedStep(options)];
+  const change = changeOptions(options);
+  return [
+    configurationStep(change, options.registrations),
+    restartStep(change),
+    servedStep(options),
+  ];
 }
 
 export function removeSteps(options: RemoveOptions): Step[] {
-  const change = new ConfigurationChange({ ...options, restarter: restarterOf(options) });
-  return [change.step('none'), restartStep(change), withdrawnStep(options), forgetStep(change)];
+  const change = changeOptions(options);
+  return [
+    configurationStep(change, 'none'),
+    restartStep(change),
+    withdrawnStep(options),
+    forgetStep(change),
+  ];
 }
 
 /** Handlers that the running engine serves, Kata's and all others, sorted. Throws KATA_E_ENGINE_NOT_FOUND. */
@@ -49,9 +63,26 @@ export async function servedHandlers(
   return servedBy(await engineStatus(host, engine, signal));
 }
 
-/** Asked for only when a restart is due, so that an engine without a unit is refused only then. */
-function restarterOf({ host, engine, restarter }: RemoveOptions): () => EngineRestarter {
-  return () => restarter ?? systemdRestarter(host, engine);
+function changeOptions(options: RemoveOptions): ChangeOptions {
+  const {
+    host,
+    engine,
+    owner,
+    restart,
+    record,
+    restarter,
+    backupDirectory = HOST_PATHS.state,
+  } = options;
+  // Asked for only when a restart is due, so that an engine without a unit is refused only then.
+  return {
+    host,
+    engine,
+    owner,
+    restart,
+    record,
+    backupDirectory,
+    restarter: () => restarter ?? systemdRestarter(host, engine),
+  };
 }
 
 /** The engine answers with every handler. Nothing to apply: a handler that is missing now stays missing. */
@@ -108,12 +139,12 @@ function checkStep(
 }
 
 /** Removal is complete: the backup and the record go, last of all. */
-function forgetStep(change: ConfigurationChange): Step {
+function forgetStep(options: ChangeOptions): Step {
   return {
     name: 'EngineRecord',
-    check: async () => (await change.options.record.get()) === undefined,
+    check: async () => (await options.record.get()) === undefined,
     apply: async () => {
-      await change.forget();
+      await forget(options);
       return {};
     },
     verify: () => Promise.resolve(),

@@ -110,6 +110,9 @@ function typeEnd(signature: string, start: number): number {
     return start + 1;
   }
   const close = code === '(' ? ')' : '}';
+  // An empty structure takes no bytes: an array of them would be read for ever.
+  if (signature[start + 1] === close)
+    throw new RangeError(`D-Bus signature "${signature}" has an empty structure`);
   let end = start + 1;
   while (signature[end] !== close) end = typeEnd(signature, end);
   return end + 1;
