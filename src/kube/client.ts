@@ -183,7 +183,10 @@ export class KubeClient {
     signal: AbortSignal,
     options: Pick<PatchOptions, 'fieldManager'> & CallOptions = {},
   ): Promise<KubeObject> {
-    const { namespace } = object.metadata;
+    const { namespace, name } = object.metadata;
+    if (resource.namespaced && namespace === undefined) {
+      throw new TypeError(`${resource.kind} ${name}: a namespace is needed`);
+    }
     const path = resourcePath(resource, { namespace });
     return this.#write('POST', path, withType(resource, object), {
       signal,

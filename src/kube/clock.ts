@@ -20,7 +20,7 @@ export const systemClock: Clock = {
   monotonicMs: () => performance.now(),
   now: () => new Date(),
   setTimer: (delayMs, callback) => {
-    const timer = setTimeout(callback, Math.min(delayMs, MAX_TIMER_MS));
+    const timer = setTimeout(callback, Math.max(0, Math.min(delayMs, MAX_TIMER_MS)));
     return () => {
       clearTimeout(timer);
     };

@@ -4,6 +4,7 @@
 import type { Dispatcher } from 'undici';
 import { abortReason } from './clock.ts';
 import { ApiError, apiErrorFromAnswer } from './errors.ts';
+import { Refused } from './guard.ts';
 import type { Method } from './transport.ts';
 
 /** One try of a request, as it goes out. */
@@ -56,6 +57,7 @@ const RESET_CODES = new Set(['UND_ERR_SOCKET', 'ECONNRESET', 'EPIPE']);
 /** What was thrown, as an ApiError; the reason of the signal when that was aborted. */
 export function explain(thrown: unknown, attempt: Attempt): Error {
   if (thrown instanceof ApiError) return thrown;
+  if (thrown instanceof Refused) return asError(thrown.by);
   if (attempt.signal.aborted) return abortReason(attempt.signal);
   const { code, message } = describe(thrown);
   return noAnswer(
@@ -64,6 +66,10 @@ export function explain(thrown: unknown, attempt: Attempt): Error {
     code === '' || message.includes(code) ? message : `${message} (${code})`,
     thrown,
   );
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
 function describe(thrown: unknown): { code: string; message: string } {

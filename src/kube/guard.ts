@@ -4,7 +4,17 @@
  */
 import type { Dispatcher } from 'undici';
 
-/** The same pool, for one request. What `check` throws ends the request before a byte is written. */
+/** Carries what a check threw through the pool, where it would pass for a failed connection. */
+export class Refused extends Error {
+  readonly by: unknown;
+
+  constructor(by: unknown) {
+    super('refused before it was sent');
+    this.by = by;
+  }
+}
+
+/** The same pool, for one request. When `check` throws, the request ends with Refused before a byte is written. */
 export function guarded(dispatcher: Dispatcher, check: (() => void) | undefined): Dispatcher {
   if (check === undefined) return dispatcher;
   return dispatcher.compose(
@@ -23,7 +33,11 @@ class GuardedHandler implements Dispatcher.DispatchHandler {
 
   onRequestStart(controller: Dispatcher.DispatchController, context: unknown): void {
     // Called for every attempt, after the connection stands and before the first byte.
-    this.#check();
+    try {
+      this.#check();
+    } catch (thrown) {
+      throw new Refused(thrown);
+    }
     this.#inner.onRequestStart?.(controller, context);
   }
 

@@ -70,11 +70,13 @@ export class LeaderElector {
 
   /** False when the signal was aborted before. */
   async #acquire(signal: AbortSignal): Promise<boolean> {
-    const { retryPeriodMs, log, identity } = this.#options;
+    const { retryPeriodMs, renewDeadlineMs, log, identity } = this.#options;
     while (!signal.aborted) {
       const sentAtMs = this.#clock.monotonicMs();
       try {
-        if (await this.#record.acquire({ signal, timeoutMs: this.#callTimeoutMs() })) {
+        // Late, it would be lost before it can be renewed.
+        const endMs = sentAtMs + renewDeadlineMs - retryPeriodMs;
+        if (await this.#record.acquire({ signal, endMs })) {
           this.#renewedAtMs = sentAtMs;
           this.#leading = true;
           log.info({ identity }, 'lease acquired');
@@ -123,16 +125,20 @@ export class LeaderElector {
   /** Renews until `ended` (false) or until the lease is lost (true). */
   async #keep(ended: AbortSignal): Promise<boolean> {
     const { retryPeriodMs, log } = this.#options;
+    let triedAtMs = this.#clock.monotonicMs();
     while (!ended.aborted) {
-      await this.#pause(Math.min(retryPeriodMs, this.#remainingMs()), ended);
-      const sentAtMs = this.#clock.monotonicMs();
+      // From try to try, not from end to try: one that hung must not cost the time of the next.
+      const untilNextMs = triedAtMs + retryPeriodMs - this.#clock.monotonicMs();
+      await this.#pause(Math.max(0, Math.min(untilNextMs, this.#remainingMs())), ended);
       if (isAborted(ended)) break;
       if (this.#remainingMs() <= 0) return true;
-      const timeoutMs = Math.min(this.#callTimeoutMs(), this.#remainingMs());
+      triedAtMs = this.#clock.monotonicMs();
+      // Several tries must fit before the deadline: the first may meet a dead connection.
+      const endMs = triedAtMs + Math.min(retryPeriodMs, this.#remainingMs());
       try {
         // Not cut short when the work ends: whether it arrived must be known to release the lease.
-        if (!(await this.#record.renew({ signal: UNENDING, timeoutMs }))) return true;
-        this.#renewedAtMs = sentAtMs;
+        if (!(await this.#record.renew({ signal: UNENDING, endMs }))) return true;
+        this.#renewedAtMs = triedAtMs;
       } catch (thrown) {
         log.warn({ err: thrown }, 'lease not renewed, trying again');
       }
@@ -151,9 +157,11 @@ export class LeaderElector {
 
   async #release(): Promise<void> {
     if (!this.isLeader()) return;
-    const timeoutMs = Math.min(this.#callTimeoutMs(), this.#remainingMs());
+    // Before it is sent: as soon as it arrives, another may lead.
+    this.#leading = false;
+    const endMs = this.#clock.monotonicMs() + this.#options.retryPeriodMs;
     try {
-      await this.#record.release({ signal: UNENDING, timeoutMs });
+      await this.#record.release({ signal: UNENDING, endMs });
       this.#options.log.info({ identity: this.#options.identity }, 'lease released');
     } catch (thrown) {
       this.#options.log.warn({ err: thrown }, 'lease not released, it will expire');
@@ -166,11 +174,6 @@ export class LeaderElector {
     await sleep(this.#clock, jitteredMs, signal).catch((thrown: unknown) => {
       if (thrown !== abortReason(signal)) throw thrown;
     });
-  }
-
-  /** Two tries must fit before the deadline: the first may meet a dead connection. */
-  #callTimeoutMs(): number {
-    return this.#options.renewDeadlineMs / 2;
   }
 
   #remainingMs(): number {

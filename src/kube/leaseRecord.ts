@@ -17,10 +17,11 @@ export interface LeaseRecordOptions {
   readonly clock: Clock;
 }
 
-/** How long one exchange may take. It is never repeated by the transport: the elector decides that. */
-interface Call {
+/** What bounds a step, which may be several requests. None is repeated by the transport: the elector decides that. */
+interface Step {
   readonly signal: AbortSignal;
-  readonly timeoutMs: number;
+  /** On the monotonic clock. */
+  readonly endMs: number;
 }
 
 export class LeaseRecord {
@@ -39,13 +40,13 @@ export class LeaseRecord {
   }
 
   /** Takes the lease if it is free, ours, or its holder was silent for its whole duration. */
-  async acquire(call: Call): Promise<boolean> {
-    if (!(await this.#read(call))) return this.#create(call);
+  async acquire(step: Step): Promise<boolean> {
+    if (!(await this.#read(step))) return this.#create(step);
     const { identity } = this.#options;
     if (this.holder !== '' && this.holder !== identity && !this.#isExpired()) return false;
     const spec = specOf(this.#lease);
     const transitions = numberOf(spec['leaseTransitions']);
-    return this.#write(call, {
+    return this.#write(step, {
       ...spec,
       ...this.#claim(),
       acquireTime: this.holder === identity ? spec['acquireTime'] : this.#now(),
@@ -54,20 +55,20 @@ export class LeaseRecord {
   }
 
   /** False: somebody else has it. Throws when that cannot be known. */
-  async renew(call: Call): Promise<boolean> {
-    if (await this.#write(call, { ...specOf(this.#lease), ...this.#claim() })) return true;
+  async renew(step: Step): Promise<boolean> {
+    if (await this.#write(step, { ...specOf(this.#lease), ...this.#claim() })) return true;
     // Another edit, or our own write whose answer was lost: look who holds it.
-    if (!(await this.#read(call))) return this.#create(call);
+    if (!(await this.#read(step))) return this.#create(step);
     if (this.holder !== this.#options.identity) return false;
-    return this.#write(call, { ...specOf(this.#lease), ...this.#claim() });
+    return this.#write(step, { ...specOf(this.#lease), ...this.#claim() });
   }
 
   /** Lets others take it at once. */
-  async release(call: Call): Promise<void> {
-    if (await this.#write(call, this.#released())) return;
+  async release(step: Step): Promise<void> {
+    if (await this.#write(step, this.#released())) return;
     // Somebody edited it in between, say an annotation.
-    const isOurs = (await this.#read(call)) && this.holder === this.#options.identity;
-    if (isOurs) await this.#write(call, this.#released());
+    const isOurs = (await this.#read(step)) && this.holder === this.#options.identity;
+    if (isOurs) await this.#write(step, this.#released());
   }
 
   #isExpired(): boolean {
@@ -77,15 +78,10 @@ export class LeaseRecord {
   }
 
   /** False when there is no Lease yet. */
-  async #read(call: Call): Promise<boolean> {
+  async #read(step: Step): Promise<boolean> {
     const { client, namespace, name } = this.#options;
     try {
-      this.#observe(
-        await client.get(LEASES, { namespace, name }, call.signal, {
-          timeoutMs: call.timeoutMs,
-          maxRetries: 0,
-        }),
-      );
+      this.#observe(await client.get(LEASES, { namespace, name }, step.signal, this.#limits(step)));
       return true;
     } catch (thrown) {
       if (!isNotFound(thrown)) throw thrown;
@@ -94,25 +90,22 @@ export class LeaseRecord {
     }
   }
 
-  async #create(call: Call): Promise<boolean> {
+  async #create(step: Step): Promise<boolean> {
     const { client, namespace, name } = this.#options;
     const lease = {
       metadata: { namespace, name },
       spec: { ...this.#claim(), acquireTime: this.#now(), leaseTransitions: 0 },
     };
     return this.#unlessContended(async () =>
-      client.create(LEASES, lease, call.signal, { timeoutMs: call.timeoutMs, maxRetries: 0 }),
+      client.create(LEASES, lease, step.signal, this.#limits(step)),
     );
   }
 
-  async #write(call: Call, spec: Record<string, unknown>): Promise<boolean> {
+  async #write(step: Step, spec: Record<string, unknown>): Promise<boolean> {
     const lease = this.#lease;
     if (lease === undefined) return false;
     return this.#unlessContended(async () =>
-      this.#options.client.update(LEASES, { ...lease, spec }, call.signal, {
-        timeoutMs: call.timeoutMs,
-        maxRetries: 0,
-      }),
+      this.#options.client.update(LEASES, { ...lease, spec }, step.signal, this.#limits(step)),
     );
   }
 
@@ -139,6 +132,10 @@ export class LeaseRecord {
       leaseDurationSeconds: Math.ceil(this.#options.leaseDurationMs / 1000),
       renewTime: this.#now(),
     };
+  }
+
+  #limits({ endMs }: Step): { timeoutMs: number; maxRetries: number } {
+    return { timeoutMs: Math.max(0, endMs - this.#options.clock.monotonicMs()), maxRetries: 0 };
   }
 
   #released(): Record<string, unknown> {

@@ -263,7 +263,7 @@ export const errorEvent = (code: number, reason: string): WatchEvent => ({
 export async function eventually(
   what: string,
   condition: () => boolean,
-  deadlineMs = 3_000,
+  deadlineMs = 8_000,
 ): Promise<void> {
   const endMs = performance.now() + deadlineMs;
   while (!condition()) {
