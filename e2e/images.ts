@@ -20,6 +20,8 @@ export interface BuildImagesOptions {
   readonly log: Log;
   /** Which stand-in artifacts are bundled in the node image. */
   readonly artifacts: 'small' | 'full';
+  /** Also build the node image without archives. Default: no. */
+  readonly slim?: boolean;
   readonly signal?: AbortSignal;
 }
 
@@ -27,8 +29,8 @@ export interface BuildImagesOptions {
 export interface OperatorImageReferences {
   readonly node: string;
   readonly controller: string;
-  /** The same node image with no archive bundled: for artifacts from a URL or the host. */
-  readonly nodeWithoutArtifacts: string;
+  /** The same node image with no archive bundled, if asked for: for artifacts from a URL or the host. */
+  readonly nodeWithoutArtifacts?: string;
 }
 
 const BASE = 'kata-operator-base:local';
@@ -37,38 +39,25 @@ const BUILD_TIMEOUT_MS = 10 * 60_000;
 
 /** Builds what is missing or out of date; with nothing to do it takes about a second. */
 export async function buildImages(options: BuildImagesOptions): Promise<OperatorImageReferences> {
-  const { log, artifacts, signal } = options;
+  const { log, artifacts, slim = false, signal } = options;
   const progress = new Progress(log);
   await ensureDocker(progress);
   await packArchives({ kind: artifacts, progress, ...(signal === undefined ? {} : { signal }) });
-  const references = {
+  const references: OperatorImageReferences = {
     node: artifacts === 'small' ? 'kata-operator-node:local' : 'kata-operator-node:local-full',
     controller: 'kata-operator-controller:local',
-    nodeWithoutArtifacts: 'kata-operator-node:local-slim',
+    ...(slim ? { nodeWithoutArtifacts: 'kata-operator-node:local-slim' } : {}),
   };
   await withLock(join(CACHE, 'operator-images.lock'), async () => {
     const base = await buildBase(progress, signal);
     const source = await sourceKey();
     const bundled = artifactsDirectory(artifacts);
-    await buildImage(progress, {
-      image: 'node',
-      reference: references.node,
-      base,
-      source,
-      bundled,
-    });
-    await buildImage(progress, {
-      image: 'node',
-      reference: references.nodeWithoutArtifacts,
-      base,
-      source,
-    });
-    await buildImage(progress, {
-      image: 'controller',
-      reference: references.controller,
-      base,
-      source,
-    });
+    const { node, controller, nodeWithoutArtifacts } = references;
+    await buildImage(progress, { image: 'node', reference: node, base, source, bundled });
+    if (nodeWithoutArtifacts !== undefined) {
+      await buildImage(progress, { image: 'node', reference: nodeWithoutArtifacts, base, source });
+    }
+    await buildImage(progress, { image: 'controller', reference: controller, base, source });
   });
   return references;
 }

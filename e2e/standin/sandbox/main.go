@@ -13,7 +13,6 @@ import (
 	runcmanager "github.com/containerd/containerd/v2/cmd/containerd-shim-runc-v2/manager"
 	"github.com/containerd/containerd/v2/pkg/shim"
 	gvisor "gvisor.dev/gvisor/pkg/shim/v1"
-	_ "gvisor.dev/gvisor/pkg/shim/v1/plugin"
 )
 
 const runtimeName = "io.containerd.kata.v2"
