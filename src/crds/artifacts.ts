@@ -47,7 +47,7 @@ export const artifacts = z
     image: z
       .object({
         reference: form(
-          /^[^\s@]+@sha256:[0-9a-f]{64}$/,
+          /^[0-9A-Za-z.:/_-]+@sha256:[0-9a-f]{64}$/,
           1024,
           'must be an image by digest: NAME@sha256:DIGEST',
         ).describe('OCI image by digest.'),

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { INSTALL_MANIFEST, installManifest } from '../../build/installManifest.ts';
+import { parseRunOptions } from '../../src/controller/options.ts';
 import { binary } from './support/apiServer.ts';
 import {
   CHART,
@@ -78,7 +79,7 @@ const withContainer = z.object({
   }),
 });
 
-function containerOf(deployment: KubernetesObject): { args: string[]; image: string } {
+function containerOf(deployment: KubernetesObject | undefined): { args: string[]; image: string } {
   return withContainer.parse(deployment).spec.template.spec.containers[0];
 }
 
@@ -152,6 +153,13 @@ describe('the chart', () => {
       ...['--leader-election-id', 'kata-operator'],
       ...['--log-level', 'info'],
     ]);
+  });
+
+  test.each(VARIANTS)('speaks the command line of the controller with %s', async (_, values) => {
+    const deployment = (await render(values)).find(({ kind }) => kind === 'Deployment');
+    const [command, ...args] = containerOf(deployment).args;
+    expect(command).toBe('run');
+    expect(parseRunOptions(args)).toMatchObject({ kubeconfig: undefined });
   });
 
   test('passes on digests, pull secrets and names of ones own', async () => {
