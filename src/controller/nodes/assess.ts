@@ -58,9 +58,8 @@ export function assess(input: AttemptInput): KataNodeStatus {
   if (settled) {
     // A Pod that merely comes back (eviction, reboot) reopens nothing: only its next result counts.
     if (seen.ended === undefined) return previous;
-    // This Pod's result is recorded. Only a timeout may still be overtaken by the result it waited for.
-    if (previous.attempt === input.pod?.uid && previous.error?.code !== 'KATA_E_NODE_TIMEOUT')
-      return previous;
+    // This Pod's result is recorded. What was only a lack of one may still be overtaken by it.
+    if (previous.attempt === input.pod?.uid && !isLackOfResult(previous.error)) return previous;
   }
   const phase = seen.ended?.phase ?? (seen.timedOut ? 'Failed' : seen.progress);
   const error = seen.ended?.error ?? (seen.timedOut ? timeoutError(input, seen) : undefined);
@@ -233,6 +232,10 @@ function attempts(
 ): number {
   if (previous?.revision !== revision || previous?.attempts === undefined) return 1;
   return previous.attempt === attempt ? previous.attempts : previous.attempts + 1;
+}
+
+function isLackOfResult(error: NodeError | undefined): boolean {
+  return error?.code === 'KATA_E_NODE_TIMEOUT' || error?.code === 'KATA_E_RESULT_UNKNOWN';
 }
 
 /** True when trying again by itself may help. */
