@@ -15,6 +15,7 @@ cache=${KATA_OPERATOR_CACHE:-$PWD/.cache}
 go_minimum=1.26
 go_toolchain=go1.26.8
 free_gib_minimum=15
+waited=0
 
 say() { printf '[%5d s] bootstrap: %s\n' "$SECONDS" "$*" >&2; }
 die() {
@@ -61,12 +62,26 @@ install_packages() {
 }
 
 apt_get() {
-	local log
+	long_run "apt-get $1" env DEBIAN_FRONTEND=noninteractive timeout 1800 \
+		apt-get -qq -y -o DPkg::Lock::Timeout=300 "$@"
+}
+
+# Runs a command quietly, says every quarter of a minute that it still runs, and shows its last lines when
+# it fails.
+long_run() {
+	local title=$1 log pid
+	shift
 	log=$(mktemp)
-	DEBIAN_FRONTEND=noninteractive timeout 1200 apt-get -qq -y -o DPkg::Lock::Timeout=300 "$@" >"$log" 2>&1 || {
+	"$@" >"$log" 2>&1 &
+	pid=$!
+	while kill -0 "$pid" 2>/dev/null; do
+		sleep 1
+		[ $((++waited % 15)) != 0 ] || say "$title: still running"
+	done
+	wait "$pid" || {
 		tail -n 30 "$log" >&2
 		rm -f "$log"
-		die "apt-get $1 failed; its last lines are above"
+		die "$title failed; its last lines are above"
 	}
 	rm -f "$log"
 }
@@ -80,7 +95,7 @@ install_node_modules() {
 		local command=ci
 		[ ! -d node_modules ] || command='install --no-save'
 		say "npm $command"
-		timeout 1200 npm $command --no-audit --no-fund --loglevel=error >&2 || die "npm $command failed"
+		long_run "npm $command" timeout 1200 npm $command --no-audit --no-fund --loglevel=error
 		printf '%s' "$lock" >$stamp
 	fi
 	link_node
@@ -122,8 +137,8 @@ install_go() {
 	module=golang.org/toolchain@v0.0.1-$go_toolchain.$machine
 	say "fetching $go_toolchain (this machine has $(go env GOVERSION), $go_minimum is needed)"
 	# Outside any module; an older Go cannot read the go.mod files here.
-	(cd / && GO111MODULE=on GOFLAGS=-mod=mod timeout 1200 go mod download "$module") >&2 ||
-		die "cannot fetch $module: install Go $go_minimum or newer from https://go.dev/dl/"
+	long_run "go mod download" env --chdir=/ GO111MODULE=on GOFLAGS=-mod=mod timeout 1200 \
+		go mod download "$module"
 	directory=$(go env GOMODCACHE)/$module
 	rm -rf "$cache/go.partial"
 	mkdir -p "$cache"
