@@ -20,7 +20,7 @@ demo: ## From nothing to a Pod in a Kata sandbox on a real cluster (CLUSTER=kind
 .PHONY: demo-down
 demo-down: ## Remove the demo's cluster
 	@$(BOOTSTRAP) node
-	@$(NODE) node e2e/demo/main.ts down
+	@$(NODE) node e2e/demo/main.ts down --cluster $(CLUSTER)
 
 .PHONY: test
 test: ## Lint, types, unit, property, integration and end-to-end tests, with the counts at the end

@@ -13,7 +13,6 @@ import { Progress, stderrLog } from '../cluster/progress.ts';
 import { SAMPLES, Operator } from '../operator/operator.ts';
 import { containerdStarts, hostKernel } from '../operator/host.ts';
 import { loadOperatorImages } from '../operator/images.ts';
-import { demoOnKind } from './kind.ts';
 import { printReport, type DemoReport } from './report.ts';
 
 const NODES = [
@@ -23,15 +22,18 @@ const NODES = [
 const REPORT_FILE = join(import.meta.dirname, '../../demo-report.json');
 const POD = 'kata-fc';
 
-async function demo(name: string): Promise<void> {
+async function demo(name: string, kind: boolean): Promise<void> {
   const startedMs = performance.now();
   const progress = new Progress(stderrLog);
-  const cluster = await Cluster.up({ name, nodes: NODES, log: stderrLog });
+  const cluster = kind
+    ? await Cluster.kind(name, stderrLog)
+    : await Cluster.up({ name, nodes: NODES, log: stderrLog });
+  const names = (await cluster.nodes()).map((node) => node.name);
   const images = await progress.step('images of the operator', () =>
     loadOperatorImages(cluster, stderrLog),
   );
   const operator = new Operator(cluster);
-  const startsBefore = await eachNode((node) => containerdStarts(cluster, node));
+  const startsBefore = await eachNode(names, (node) => containerdStarts(cluster, node));
 
   await progress.step('helm install kata-operator', () => operator.install(images));
   const appliedMs = performance.now();
@@ -54,7 +56,7 @@ async function demo(name: string): Promise<void> {
     await cluster.kubectl(['get', 'pod', POD, '-o', 'jsonpath={.spec.nodeName}'])
   ).trim();
   const nodeKernel = await hostKernel(cluster, podNode);
-  const startsAfter = await eachNode((node) => containerdStarts(cluster, node));
+  const startsAfter = await eachNode(names, (node) => containerdStarts(cluster, node));
   const nodes = await operator.kataNodes();
   const report: DemoReport = {
     runtime: 'stand-in (gVisor behind the name of the Kata shim)',
@@ -79,10 +81,11 @@ async function demo(name: string): Promise<void> {
   if (!report.isolation.isolated) throw new Error(report.isolation.explanation);
 }
 
-async function eachNode(look: (node: string) => Promise<number>): Promise<Map<string, number>> {
-  return new Map(
-    await Promise.all(NODES.map(async ({ name }) => [name, await look(name)] as const)),
-  );
+async function eachNode(
+  nodes: readonly string[],
+  look: (node: string) => Promise<number>,
+): Promise<Map<string, number>> {
+  return new Map(await Promise.all(nodes.map(async (name) => [name, await look(name)] as const)));
 }
 
 /** `Linux host 4.19.0 #1 …`: the third word, as `uname -r` prints it. */
@@ -102,12 +105,11 @@ async function main(): Promise<void> {
       cluster: { type: 'string', default: 'local' },
     },
   });
+  const kind = values.cluster === 'kind';
   if (positionals[0] === 'down') {
-    await (await Cluster.attach(values.name)).down();
-  } else if (values.cluster === 'kind') {
-    await demoOnKind();
+    await (kind ? await Cluster.kind(values.name) : await Cluster.attach(values.name)).down();
   } else {
-    await demo(values.name);
+    await demo(values.name, kind);
   }
 }
 

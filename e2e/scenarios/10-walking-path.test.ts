@@ -125,7 +125,7 @@ describe('the walking path', () => {
     expect(table).toMatch(/^NAME\s+VERSION\s+DESIRED\s+READY\s+FAILED\s+WAVE\s+AGE\n/);
     expect(table).toMatch(/^kata\s+4\.1\.0\s+2\s+2\s+0/m);
     const nodes = await cluster.kubectl(['get', 'katanodes']);
-    expect(nodes).toMatch(/^node-a\s+Ready/m);
+    expect(nodes).toMatch(/^node-a\s+kata\s+Ready/m);
     expect(await cluster.kubectl(['describe', 'katad', 'kata'])).toContain('AllNodesReady');
   });
 

@@ -2,7 +2,7 @@
  * Joins what was observed into members: the pool that is selected, those that leave, and KataNodes
  * whose node is gone.
  */
-import { durationMs } from '../duration.ts';
+import { durationMs } from '../../crds/primitives.ts';
 import type { KataDeploymentSpec } from '../../crds/kataDeployment.ts';
 import { assess } from '../nodes/assess.ts';
 import { memberOf, type Member } from '../nodes/member.ts';

@@ -4,7 +4,7 @@
  */
 import type { KataDeploymentSpec, KataDeploymentStatus } from '../../crds/kataDeployment.ts';
 import { KataError } from '../../errors.ts';
-import { durationMs } from '../duration.ts';
+import { durationMs } from '../../crds/primitives.ts';
 import type { Member } from '../nodes/member.ts';
 import type { Removal } from '../nodes/removal.ts';
 import type { RolloutDecision } from '../rollout/decide.ts';
