@@ -9,6 +9,7 @@ import {
   rm,
   stat,
   symlink,
+  writeFile,
 } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { afterEach, beforeAll, describe, expect, test } from 'vitest';
@@ -385,6 +386,66 @@ describe.for(ENGINE_RELEASES)('containerd %s', (release) => {
       );
     },
   );
+
+  test('leaves nothing beside the file of what a killed process left there', async () => {
+    const store = await running();
+    const original = await sha256(instance.configPath);
+    for (const name of ['candidate', 'new'])
+      await writeFile(
+        `${dirname(instance.configPath)}/.config.toml.kata-operator-${name}`,
+        'half of it',
+      );
+    const [configuration] = installSteps({ ...options(store), registrations: KATA });
+    await configuration?.undo(signal());
+    await expectUntouched(original, instance.pid, store);
+  });
+
+  test('is undone by another process from the record alone, and keeps what others wrote in the meantime', async () => {
+    const store = await running();
+    const [configuration] = installSteps({ ...options(store), registrations: KATA });
+    await configuration?.apply(signal());
+    await instance.write(`# above\n${await readFile(instance.configPath, 'utf8')}`);
+    const [again] = installSteps({ ...options(store), registrations: KATA });
+    await again?.undo(signal());
+    expect(await readFile(instance.configPath, 'utf8')).toBe(
+      `# above\n${admin?.text(instance) ?? ''}`,
+    );
+    expect(instance.restarts).toBe(0);
+    expect(store.record).toBeUndefined();
+  });
+
+  test('an update that is undone brings back the handlers of before', async () => {
+    const store = await running();
+    await run(installSteps({ ...options(store), registrations: KATA }));
+    const installed = await sha256(instance.configPath);
+    instance.failingRestarts = 1;
+    const error = await failureOf(
+      run(installSteps({ ...options(store), registrations: [registration('kata-clh')] })),
+    );
+    expect(error).toMatchObject({ code: 'KATA_E_ENGINE_RESTART' });
+    expect(await sha256(instance.configPath)).toBe(installed);
+    expect(await servedHandlers(host, engine(), signal())).toEqual([
+      'crun',
+      'kata-fc',
+      'kata-qemu',
+      'runc',
+    ]);
+    await run(removeSteps(options(store)));
+    expect(await readFile(instance.configPath, 'utf8')).toBe(admin?.text(instance));
+  });
+
+  test('takes the block out although the engine is gone from the host', async () => {
+    const store = await running();
+    await run(installSteps({ ...options(store), registrations: KATA }));
+    await instance.stop();
+    await run(
+      removeSteps({
+        ...options(store),
+        engine: { ...engine(false), binaryPath: '/nonexistent/containerd' },
+      }),
+    );
+    expect(await readFile(instance.configPath, 'utf8')).toBe(admin?.text(instance));
+  });
 
   test('keeps the version of a file that others have filled since it was made', async () => {
     instance = await EngineProcess.create(binary);

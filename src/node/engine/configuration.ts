@@ -4,10 +4,10 @@
  * Nothing is written before the node's own engine has accepted the candidate; backup and record are durable
  * before the file changes; the file is replaced whole.
  */
-import { mkdir, rmdir, stat } from 'node:fs/promises';
+import { mkdir, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { KataError } from '../../errors.ts';
-import { type HostFile, writeDurably } from '../host/hostFile.ts';
+import { existsOnHost, type HostFile, writeDurably } from '../host/hostFile.ts';
 import { ioError } from '../host/ioError.ts';
 import type { Step, StepEffect } from '../transaction/step.ts';
 import { parseToml, type TomlTable } from '../toml/document.ts';
@@ -101,6 +101,8 @@ async function validate(
   target: Target,
   signal: AbortSignal,
 ): Promise<void> {
+  // Nobody is left who would read the file: an engine that was taken off the host must not keep our block in it.
+  if (target === 'none' && !(await existsOnHost(host, engine.binaryPath))) return;
   const document = parseToml(wanted, engine.configPath);
   const handlers = target === 'none' ? [] : target.map(({ handler }) => handler);
   if (target !== 'none') await checkImports(host, engine, document, handlers);
@@ -126,8 +128,7 @@ async function makeDirectory(
   { host }: ChangeOptions,
   directory: string,
 ): Promise<string | undefined> {
-  const present = await stat(host.at(directory)).catch(() => undefined);
-  if (present !== undefined) return undefined;
+  if (await existsOnHost(host, directory)) return undefined;
   try {
     await mkdir(host.at(directory), { mode: 0o755 });
   } catch (error) {

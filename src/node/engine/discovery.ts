@@ -4,12 +4,11 @@
  *
  * Reads only. Everything it returns is a path on the host.
  */
-import { access } from 'node:fs/promises';
 import type { NodePlan } from '../../crds/nodePlan.ts';
 import { KataError } from '../../errors.ts';
 import { execOnHost } from '../host/exec.ts';
 import type { Host } from '../host/host.ts';
-import { resolveOnHost } from '../host/hostFile.ts';
+import { existsOnHost, resolveOnHost } from '../host/hostFile.ts';
 import { flagValue, type HostProcess, listensOn, processesNamed, unitOf } from '../host/process.ts';
 import { unsupportedPreset } from './distributions/presets.ts';
 import { describeEngine, type Engine, isAtLeast } from './engine.ts';
@@ -176,13 +175,7 @@ export function coerceVersion(output: string): string | undefined {
 }
 
 async function firstExisting(host: Host, paths: readonly string[]): Promise<string | undefined> {
-  for (const path of paths) {
-    const there = await access(host.at(await resolveOnHost(host, path))).then(
-      () => true,
-      () => false,
-    );
-    if (there) return path;
-  }
+  for (const path of paths) if (await existsOnHost(host, path)) return path;
   return undefined;
 }
 

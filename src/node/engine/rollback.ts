@@ -6,7 +6,7 @@
  */
 import { readFile, rm } from 'node:fs/promises';
 import { KataError, causeOf, toKataError } from '../../errors.ts';
-import { writeHostFile } from '../host/hostFile.ts';
+import { resolveOnHost, temporaryPath, writeHostFile } from '../host/hostFile.ts';
 import { ioError } from '../host/ioError.ts';
 import { findBlock, withBlock, withoutBlock } from '../toml/block.ts';
 import {
@@ -18,6 +18,7 @@ import {
   type Target,
   targetId,
 } from './configFile.ts';
+import { candidatePath } from './containerd/candidate.ts';
 import { textOf } from './containerd/edit.ts';
 import { describeEngine } from './engine.ts';
 import type { EngineRecord } from './record.ts';
@@ -32,6 +33,7 @@ export async function undoConfiguration(
   signal: AbortSignal,
 ): Promise<void> {
   const known = await options.record.get();
+  await removeLeftovers(options);
   // The last change belongs to another transaction: this one has not come as far as writing.
   if (known?.change?.target !== targetId(target)) return;
   const { change } = known;
@@ -43,8 +45,16 @@ export async function undoConfiguration(
 /** Ends an installation's memory: the backup and the record go. */
 export async function forget(options: ChangeOptions): Promise<void> {
   const known = await options.record.get();
+  await removeLeftovers(options);
   await dropBackup(options, known?.change);
   await options.record.clear();
+}
+
+/** What a process that was killed in the middle of an edit has left beside the file. */
+async function removeLeftovers({ host, engine }: ChangeOptions): Promise<void> {
+  const path = await resolveOnHost(host, engine.configPath);
+  for (const leftover of [candidatePath(path), temporaryPath(path)])
+    await rm(host.at(leftover), { force: true });
 }
 
 async function restoreFile(

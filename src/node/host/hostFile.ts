@@ -4,9 +4,8 @@
  *
  * Links are resolved inside the host's root: under a mount, an absolute target must not lead into our own tree.
  */
-import { randomBytes } from 'node:crypto';
 import { lstat, open, readFile, readlink, rename, rm, stat } from 'node:fs/promises';
-import { dirname, join, normalize } from 'node:path';
+import { basename, dirname, join, normalize } from 'node:path';
 import { KataError } from '../../errors.ts';
 import type { Host } from './host.ts';
 import { errnoOf, ioError } from './ioError.ts';
@@ -34,12 +33,17 @@ export async function readHostFile(host: Host, path: string): Promise<HostFile> 
   }
 }
 
+/**
+ * Where the new bytes lie until they take the file's place: always the same name, so that what a crash left
+ * is written over or found. It does not end as configuration files do, so that no pattern picks it up.
+ */
+export function temporaryPath(path: string): string {
+  return join(dirname(path), `.${basename(path)}.kata-operator-new`);
+}
+
 /** Writes a temporary file beside the target, flushes it, renames it over the target and flushes the directory. */
 export async function writeHostFile(host: Host, file: HostFile, bytes: Uint8Array): Promise<void> {
-  const temporary = join(
-    dirname(file.path),
-    `.kata-operator.${randomBytes(6).toString('hex')}.tmp`,
-  );
+  const temporary = temporaryPath(file.path);
   try {
     await writeDurably(host.at(temporary), bytes, file);
     await rename(host.at(temporary), host.at(file.path));
@@ -103,6 +107,17 @@ export async function resolveOnHost(host: Host, path: string): Promise<string> {
     pending = [...target.split('/').filter((part) => part !== '' && part !== '.'), ...pending];
   }
   return resolved;
+}
+
+/** True when there is something at the path, links followed within the host's root. */
+export async function existsOnHost(host: Host, path: string): Promise<boolean> {
+  try {
+    await lstat(host.at(await resolveOnHost(host, path)));
+    return true;
+  } catch (error) {
+    if (isMissing(error)) return false;
+    throw ioError(path, error);
+  }
 }
 
 async function linkTarget(at: string, shown: string): Promise<string | undefined> {

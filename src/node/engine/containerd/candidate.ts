@@ -85,8 +85,7 @@ export async function validateCandidate(
 ): Promise<void> {
   const before = await dumpCurrent(host, engine, current, signal);
   assertDefaultRuntime(before, engine.configPath);
-  // Not *.toml: an import of that pattern would load the candidate into itself.
-  const path = join(dirname(current.path), `.${basename(current.path)}.kata-operator-candidate`);
+  const path = candidatePath(current.path);
   try {
     await writeDurably(host.at(path), candidate, current);
     const after = await dumpFile(host, engine, path, signal);
@@ -102,6 +101,11 @@ export async function validateCandidate(
   } finally {
     await rm(host.at(path), { force: true });
   }
+}
+
+/** Beside the file; not *.toml, which an import of that pattern would load into itself. */
+export function candidatePath(path: string): string {
+  return join(dirname(path), `.${basename(path)}.kata-operator-candidate`);
 }
 
 function assertHandlers(
