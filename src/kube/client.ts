@@ -13,54 +13,26 @@ import {
   type Resource,
 } from './resource.ts';
 import type { Method, Query, StreamRequest, Transport } from './transport.ts';
+import type {
+  ApplyOptions,
+  CallOptions,
+  DeleteOptions,
+  JsonPatchOperation,
+  ListOptions,
+  Page,
+  PatchOptions,
+} from './verbs.ts';
 
-export interface ListOptions {
-  readonly namespace?: string | undefined;
-  readonly labelSelector?: string | undefined;
-  readonly fieldSelector?: string | undefined;
-  /** Objects per page (Kubernetes' own word for it); all pages are read. Default 500. */
-  readonly limit?: number | undefined;
-}
-
-export interface Page {
-  readonly items: KubeObject[];
-  readonly resourceVersion: string;
-  /** True when the list was begun anew: what earlier pages said does not count. */
-  readonly restarted: boolean;
-}
-
-export interface ApplyOptions {
-  /** One per concern: fields that this manager gave earlier and gives no more are removed. */
-  readonly fieldManager: string;
-  /** Take fields over from other managers instead of failing. Default false. */
-  readonly force?: boolean | undefined;
-  readonly subresource?: string | undefined;
-}
-
-export interface PatchOptions {
-  readonly subresource?: string | undefined;
-  readonly fieldManager?: string | undefined;
-}
-
-export interface DeleteOptions {
-  /** Delete only this very object. If it is gone and another bears the name, that one is left and the call succeeds. */
-  readonly uid?: string | undefined;
-  readonly propagationPolicy?: 'Orphan' | 'Background' | 'Foreground' | undefined;
-  readonly gracePeriodSeconds?: number | undefined;
-}
-
-export interface JsonPatchOperation {
-  readonly op: 'add' | 'remove' | 'replace' | 'move' | 'copy' | 'test';
-  readonly path: string;
-  readonly from?: string;
-  readonly value?: unknown;
-}
-
-/** Limits for one call. */
-export interface CallOptions {
-  readonly timeoutMs?: number | undefined;
-  readonly maxRetries?: number | undefined;
-}
+export type {
+  ApplyOptions,
+  CallOptions,
+  DeleteOptions,
+  JsonPatchOperation,
+  ListOptions,
+  Page,
+  PatchOptions,
+} from './verbs.ts';
+export { fenced } from './fence.ts';
 
 const DEFAULT_PAGE_SIZE = 500;
 const CONTENT_TYPE = {
@@ -187,12 +159,9 @@ export class KubeClient {
     if (resource.namespaced && namespace === undefined) {
       throw new TypeError(`${resource.kind} ${name}: a namespace is needed`);
     }
-    const path = resourcePath(resource, { namespace });
-    return this.#write('POST', path, withType(resource, object), {
+    return this.#write('POST', resourcePath(resource, { namespace }), options, {
+      body: withType(resource, object),
       signal,
-      query: { fieldManager: options.fieldManager },
-      timeoutMs: options.timeoutMs,
-      maxRetries: options.maxRetries,
     });
   }
 
@@ -203,13 +172,9 @@ export class KubeClient {
     signal: AbortSignal,
     options: PatchOptions & CallOptions = {},
   ): Promise<KubeObject> {
-    const { namespace, name } = object.metadata;
-    const path = resourcePath(resource, { namespace, name, subresource: options.subresource });
-    return this.#write('PUT', path, withType(resource, object), {
+    return this.#write('PUT', pathOf(resource, object.metadata, options), options, {
+      body: withType(resource, object),
       signal,
-      query: { fieldManager: options.fieldManager },
-      timeoutMs: options.timeoutMs,
-      maxRetries: options.maxRetries,
     });
   }
 
@@ -220,18 +185,13 @@ export class KubeClient {
   async apply(
     resource: Resource,
     object: KubeObject,
-    options: ApplyOptions,
+    options: ApplyOptions & CallOptions,
     signal: AbortSignal,
   ): Promise<KubeObject> {
-    const { namespace, name } = object.metadata;
-    const path = resourcePath(resource, { namespace, name, subresource: options.subresource });
-    return this.#write('PATCH', path, withType(resource, object), {
-      signal,
+    return this.#write('PATCH', pathOf(resource, object.metadata, options), options, {
+      body: withType(resource, object),
       contentType: CONTENT_TYPE.apply,
-      query: {
-        fieldManager: options.fieldManager,
-        force: options.force === true ? true : undefined,
-      },
+      signal,
     });
   }
 
@@ -239,14 +199,14 @@ export class KubeClient {
     resource: Resource,
     ref: ObjectRef,
     body: object,
-    options: PatchOptions,
+    options: PatchOptions & CallOptions,
     signal: AbortSignal,
   ): Promise<KubeObject> {
-    const path = resourcePath(resource, { ...ref, subresource: options.subresource });
-    return this.#write('PATCH', path, body, {
+    const contentType = CONTENT_TYPE.mergePatch;
+    return this.#write('PATCH', pathOf(resource, ref, options), options, {
+      body,
+      contentType,
       signal,
-      contentType: CONTENT_TYPE.mergePatch,
-      query: { fieldManager: options.fieldManager },
     });
   }
 
@@ -254,14 +214,13 @@ export class KubeClient {
     resource: Resource,
     ref: ObjectRef,
     operations: readonly JsonPatchOperation[],
-    options: PatchOptions,
+    options: PatchOptions & CallOptions,
     signal: AbortSignal,
   ): Promise<KubeObject> {
-    const path = resourcePath(resource, { ...ref, subresource: options.subresource });
-    return this.#write('PATCH', path, operations, {
-      signal,
+    return this.#write('PATCH', pathOf(resource, ref, options), options, {
+      body: operations,
       contentType: CONTENT_TYPE.jsonPatch,
-      query: { fieldManager: options.fieldManager },
+      signal,
     });
   }
 
@@ -272,17 +231,9 @@ export class KubeClient {
     options: DeleteOptions,
     signal: AbortSignal,
   ): Promise<void> {
-    const body = {
-      apiVersion: 'v1',
-      kind: 'DeleteOptions',
-      ...(options.uid === undefined ? {} : { preconditions: { uid: options.uid } }),
-      ...(options.propagationPolicy === undefined
-        ? {}
-        : { propagationPolicy: options.propagationPolicy }),
-      ...(options.gracePeriodSeconds === undefined
-        ? {}
-        : { gracePeriodSeconds: options.gracePeriodSeconds }),
-    };
+    const { uid, ...rest } = options;
+    const preconditions = uid === undefined ? {} : { preconditions: { uid } };
+    const body = { apiVersion: 'v1', kind: 'DeleteOptions', ...preconditions, ...rest };
     try {
       await this.#transport.request({
         method: 'DELETE',
@@ -292,8 +243,7 @@ export class KubeClient {
         beforeSend: this.#beforeWrite,
       });
     } catch (thrown) {
-      const isAnother =
-        options.uid !== undefined && isConflict(thrown) && /\buid\b/i.test(String(thrown));
+      const isAnother = uid !== undefined && isConflict(thrown) && /\buid\b/i.test(String(thrown));
       if (!isNotFound(thrown) && !isAnother) throw thrown;
     }
   }
@@ -301,23 +251,34 @@ export class KubeClient {
   async #write(
     method: Method,
     path: string,
-    body: unknown,
-    how: CallOptions & { signal: AbortSignal; query?: Query; contentType?: string },
+    options: PatchOptions & CallOptions & { force?: boolean | undefined },
+    what: { body: unknown; contentType?: string; signal: AbortSignal },
   ): Promise<KubeObject> {
     const answer = await this.#transport.request({
       method,
       path,
-      body,
+      query: {
+        fieldManager: options.fieldManager,
+        force: options.force === true ? true : undefined,
+      },
+      timeoutMs: options.timeoutMs,
+      maxRetries: options.maxRetries,
       beforeSend: this.#beforeWrite,
-      ...how,
+      ...what,
     });
     return asObject(answer, path);
   }
+}
+
+function pathOf(
+  resource: Resource,
+  { namespace, name }: ObjectRef,
+  { subresource }: { subresource?: string | undefined },
+): string {
+  return resourcePath(resource, { namespace, name, subresource });
 }
 
 function withType(resource: Resource, object: KubeObject): KubeObject {
   if (object.apiVersion !== undefined && object.kind !== undefined) return object;
   return { apiVersion: apiVersionOf(resource), kind: resource.kind, ...object };
 }
-
-export { fenced } from './fence.ts';

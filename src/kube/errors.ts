@@ -117,7 +117,11 @@ export function isNotFound(thrown: unknown): boolean {
 
 /** The object changed, vanished or has another uid than the write was made for. */
 export function isConflict(thrown: unknown): boolean {
-  return thrown instanceof ApiError && thrown.status === 409 && thrown.reason !== 'AlreadyExists';
+  if (!(thrown instanceof ApiError)) return false;
+  if (thrown.status === 409) return thrown.reason !== 'AlreadyExists';
+  // An apply with the uid of an object that was made anew is "Invalid: field is immutable"; only where
+  // no object bears the name is it a Conflict.
+  return thrown.status === 422 && thrown.causes.some((cause) => cause.field === 'metadata.uid');
 }
 
 /** A server-side apply met a field that another manager owns. */

@@ -4,70 +4,19 @@
  * It must never call the server in a tight loop, nor let a handler's fault cost it an event.
  */
 import { abortReason, backoffMs, sleep, systemClock, type Clock } from './clock.ts';
-import type { KubeClient } from './client.ts';
 import { ApiError, apiErrorFromStatus, isExpired, isRecord } from './errors.ts';
-import type { Logger } from './log.ts';
-import { resourcePath, type KubeObject, type Resource } from './resource.ts';
+import {
+  DEFAULT_TIMING,
+  type ReflectorOptions,
+  type ReflectorStats,
+  type ReflectorTiming,
+} from './reflectorOptions.ts';
+import { resourcePath } from './resource.ts';
 import { isKubeObject } from './shapes.ts';
-import { Store, type Change } from './store.ts';
+import { Store } from './store.ts';
 
 export type { Change } from './store.ts';
-
-export interface ReflectorOptions<T> {
-  readonly client: KubeClient;
-  readonly resource: Resource;
-  readonly namespace?: string | undefined;
-  readonly labelSelector?: string | undefined;
-  readonly fieldSelector?: string | undefined;
-  /** Cuts an object down to what is kept. Called once per version of an object, in order. */
-  readonly transform: (raw: KubeObject) => T;
-  /**
-   * Called after the cache holds `after`. Must be quick: it is for putting keys into queues. When it
-   * throws, it is called again later with the difference to what it last took.
-   */
-  readonly onChange: (change: Change<T>) => void;
-  readonly log: Logger;
-  readonly clock?: Clock;
-  readonly timing?: Partial<ReflectorTiming>;
-}
-
-export interface ReflectorTiming {
-  readonly pageSize: number;
-  readonly backoffBaseMs: number;
-  readonly backoffMaxMs: number;
-  /** A watch that lived so long was a good one: the next starts without waiting. */
-  readonly healthyAfterMs: number;
-  /** A watch is ended by the server after a time between this and twice this. */
-  readonly watchTimeoutMs: number;
-  /** A watch that is silent for so long is dead. The API server sends a bookmark every minute. */
-  readonly idleTimeoutMs: number;
-  /** After so long the next watch begins with a list: what no watch told is found. */
-  readonly relistAfterMs: number;
-  /** Watches that fail in a row before a list is tried instead. */
-  readonly relistAfterFailures: number;
-  readonly redeliverAfterMs: number;
-}
-
-const DEFAULT_TIMING: ReflectorTiming = {
-  pageSize: 500,
-  backoffBaseMs: 250,
-  backoffMaxMs: 15_000,
-  healthyAfterMs: 5_000,
-  watchTimeoutMs: 300_000,
-  idleTimeoutMs: 150_000,
-  relistAfterMs: 3_600_000,
-  relistAfterFailures: 8,
-  redeliverAfterMs: 1_000,
-};
-
-export interface ReflectorStats {
-  readonly lists: number;
-  readonly watches: number;
-  /** Lists and watches that failed. */
-  readonly errors: number;
-  /** Transforms and handlers that threw. */
-  readonly handlerErrors: number;
-}
+export type { ReflectorOptions, ReflectorStats, ReflectorTiming } from './reflectorOptions.ts';
 
 export class Reflector<T> {
   readonly #options: ReflectorOptions<T>;

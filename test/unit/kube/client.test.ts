@@ -83,6 +83,17 @@ describe('KubeClient', () => {
     expect(server.received).toHaveLength(1);
   });
 
+  it('calls it a conflict too when another object bears the name by now', async () => {
+    // kube-apiserver 1.36, to an apply with the uid of an object that was made anew.
+    const field = 'metadata.uid';
+    const message = 'Invalid value: "0a": field is immutable';
+    const details = { causes: [{ reason: 'FieldValueInvalid', message, field }] };
+    server.on(`PATCH ${NODE}`, failure(422, 'Invalid', message, { details }));
+    const labels = { metadata: { name: 'worker-1', uid: '0a', labels: { a: 'b' } } };
+    const thrown = await rejection(client.apply(NODES, labels, { fieldManager: 'test' }, signal));
+    expect(isConflict(thrown)).toBe(true);
+  });
+
   it('tells a conflict of field managers from other conflicts, and names the field', async () => {
     const causes = [
       {
