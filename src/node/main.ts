@@ -6,6 +6,7 @@
 import * as engine from './engine/index.ts';
 import { toKataError } from '../errors.ts';
 import { run } from './cli/run.ts';
+import { lockFiles, probeKvm } from './host/helper.ts';
 
 const stopping = new AbortController();
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
@@ -22,6 +23,8 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
 
 process.exitCode = await run(process.argv.slice(2), {
   engine,
+  probeKvm,
+  lockFiles,
   signal: stopping.signal,
   output: {
     out: (text) => process.stdout.write(text),

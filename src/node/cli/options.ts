@@ -65,8 +65,11 @@ export function parseOptions(args: readonly string[]): Options {
   const command = COMMANDS.find((known) => known === name);
   if (command === undefined) throw new UsageError(`there is no command ${name}`);
   if (rest.length > 0) throw new UsageError(`${rest.join(' ')} is not understood`);
-  const { output, root } = values;
+  const { output, root, plan } = values;
   if (output !== 'json' && output !== 'text') throw new UsageError('--output is json or text');
+  if (plan === undefined && command !== 'status' && command !== 'rollback') {
+    throw new UsageError(`${command} needs a plan: name it with --plan FILE`);
+  }
   if (!root.startsWith('/')) throw new UsageError('--root is an absolute path');
   return {
     command,
@@ -74,7 +77,7 @@ export function parseOptions(args: readonly string[]): Options {
     root,
     artifacts: values.artifacts,
     attempt: values.attempt ?? randomUUID(),
-    ...(values.plan === undefined ? {} : { plan: values.plan }),
+    ...(plan === undefined ? {} : { plan }),
     ...(values.result === undefined ? {} : { result: values.result }),
     ...(values.handoff === undefined ? {} : { handoff: values.handoff }),
   };

@@ -4,9 +4,8 @@
  * Owns exit codes and everything that is printed. No stack trace leaves this program: an error that is not
  * of the table is KATA_E_INTERNAL, in one line.
  */
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
-import { nodePlan, type NodePlan } from '../../crds/nodePlan.ts';
 import {
   RESULT_VERSION,
   type NodeResult,
@@ -15,23 +14,19 @@ import {
 } from '../../crds/nodeResult.ts';
 import { KataError, causeOf, toKataError } from '../../errors.ts';
 import { goArchitecture } from '../artifacts/architecture.ts';
-import { lockFiles, probeKvm } from '../host/helper.ts';
 import { hostAt } from '../host/host.ts';
-import { activate } from '../stages/activate.ts';
-import type { EnginePort, StageContext } from '../stages/context.ts';
-import { leaveFingerprint, leaveResult, stageInTheWay } from '../stages/handoff.ts';
+import type { StageContext } from '../stages/context.ts';
 import { describeStatus, hostStatus, planned, verify } from '../stages/inspectHost.ts';
 import { resultMessage } from '../stages/message.ts';
 import { preflight } from '../stages/preflight.ts';
-import { remove } from '../stages/remove.ts';
-import { ResultBuilder, StageFailure } from '../stages/resultBuilder.ts';
-import { stage } from '../stages/stage.ts';
-import { USAGE, UsageError, parseOptions, type Command, type Options } from './options.ts';
+import { StageFailure } from '../stages/resultBuilder.ts';
+import { USAGE, UsageError, parseOptions, type Options } from './options.ts';
+import { readPlan } from './plan.ts';
 import { Printer, type Output } from './printer.ts';
+import { runStages } from './runStages.ts';
 
 /** What a run needs from outside; the program's own entry gives the real ones. */
-export interface Surroundings {
-  readonly engine: EnginePort;
+export interface Surroundings extends Pick<StageContext, 'engine' | 'probeKvm' | 'lockFiles'> {
   readonly output: Output;
   readonly signal: AbortSignal;
 }
@@ -84,30 +79,35 @@ async function runCommand(
   surroundings: Surroundings,
   printer: Printer,
 ): Promise<number> {
-  if (options.command === 'status') {
-    const wanted = options.plan === undefined ? undefined : (await readPlan(options.plan)).engine;
-    const status = await hostStatus(
-      hostAt(options.root),
-      surroundings.engine,
-      wanted,
-      surroundings.signal,
-    );
-    printer.report(status, describeStatus(status));
-    return 0;
+  switch (options.command) {
+    case 'status':
+      return showStatus(options, surroundings, printer);
+    case 'rollback':
+      surroundings.output.err(
+        'kata-node: rollback is not implemented yet; apply an earlier plan instead\n',
+      );
+      return EXIT_USAGE;
+    case 'plan':
+      return showPlan(await contextOf(options, surroundings, printer), printer);
+    case 'verify':
+      return conclude(
+        await verify(await contextOf(options, surroundings, printer)),
+        options,
+        printer,
+      );
+    default: {
+      const context = await contextOf(options, surroundings, printer);
+      return conclude(
+        await runStages(STAGES_OF[options.command], options.handoff, context),
+        options,
+        printer,
+      );
+    }
   }
-  if (options.command === 'rollback')
-    throw new KataError('KATA_E_NOT_IMPLEMENTED', { fields: 'rollback' });
-  const context = await contextOf(options, surroundings, printer);
-  if (options.command === 'plan') return showPlan(context, printer);
-  const result = await runStages(options, context);
-  printer.result(result);
-  if (options.result !== undefined) await writeFile(options.result, resultMessage(result));
-  return EXIT[result.outcome];
 }
 
-/** The stages of a command, until one does not end well. */
 const STAGES_OF: Readonly<
-  Record<Exclude<Command, 'plan' | 'status' | 'rollback' | 'verify'>, readonly Stage[]>
+  Record<'preflight' | 'stage' | 'activate' | 'apply' | 'remove', readonly Stage[]>
 > = {
   preflight: ['preflight'],
   stage: ['stage'],
@@ -116,62 +116,21 @@ const STAGES_OF: Readonly<
   remove: ['remove'],
 };
 
-async function runStages(
-  { command, handoff }: Options,
-  context: StageContext,
-): Promise<NodeResult> {
-  if (command === 'verify' || command === 'plan' || command === 'status' || command === 'rollback')
-    return verify(context);
-  const results: NodeResult[] = [];
-  for (const name of STAGES_OF[command]) {
-    const result = await runStage(name, handoff, context);
-    results.push(result);
-    if (result.outcome !== 'done') break;
-  }
-  return merge(results);
+async function conclude(result: NodeResult, options: Options, printer: Printer): Promise<number> {
+  printer.result(result);
+  if (options.result !== undefined) await writeFile(options.result, resultMessage(result));
+  return EXIT[result.outcome];
 }
 
-async function runStage(
-  name: Stage,
-  handoff: string | undefined,
-  context: StageContext,
-): Promise<NodeResult> {
-  if (handoff === undefined) return (await STAGE[name](context)).result;
-  const inTheWay = await stageInTheWay(handoff, name, context.attempt);
-  if (inTheWay !== undefined) return new ResultBuilder(name, context).end('skipped');
-  const { result, watched } = await STAGE[name](context);
-  if (watched !== undefined && result.outcome === 'done')
-    await leaveFingerprint(handoff, context.host, watched);
-  await leaveResult(handoff, result);
-  return result;
-}
-
-const STAGE: Readonly<
-  Record<
-    Stage,
-    (context: StageContext) => Promise<{ result: NodeResult; watched?: readonly string[] }>
-  >
-> = {
-  preflight: async (context) => ({ result: await preflight(context) }),
-  stage: async (context) => ({ result: await stage(context) }),
-  activate,
-  remove: async (context) => ({ result: await remove(context) }),
-};
-
-/** By hand several stages run in one go: the last one's result, with the steps and facts of all. */
-function merge(results: readonly NodeResult[]): NodeResult {
-  const [first, ...rest] = results;
-  if (first === undefined) throw new KataError('KATA_E_INTERNAL', { cause: 'no stage ran' });
-  return rest.reduce(
-    (sum, next) => ({
-      ...next,
-      steps: [...sum.steps, ...next.steps],
-      facts: { ...sum.facts, ...next.facts },
-      bytesWritten: sum.bytesWritten + next.bytesWritten,
-      durationMs: sum.durationMs + next.durationMs,
-    }),
-    first,
-  );
+async function showStatus(
+  { plan, root }: Options,
+  { engine, signal }: Surroundings,
+  printer: Printer,
+): Promise<number> {
+  const wanted = plan === undefined ? undefined : (await readPlan(plan)).engine;
+  const status = await hostStatus(hostAt(root), engine, wanted, signal);
+  printer.report(status, describeStatus(status));
+  return EXIT.done;
 }
 
 async function showPlan(context: StageContext, printer: Printer): Promise<number> {
@@ -197,14 +156,12 @@ async function showPlan(context: StageContext, printer: Printer): Promise<number
 
 async function contextOf(
   options: Options,
-  { engine, signal }: Surroundings,
+  { engine, probeKvm, lockFiles, signal }: Surroundings,
   printer: Printer,
 ): Promise<StageContext> {
-  if (options.plan === undefined)
-    throw new KataError('KATA_E_PLAN_INVALID', { file: '--plan', cause: 'a plan is needed' });
   return {
     host: hostAt(options.root),
-    plan: await readPlan(options.plan),
+    plan: await readPlan(options.plan ?? ''),
     attempt: options.attempt,
     arch: goArchitecture(process.arch),
     kernel: release(),
@@ -215,18 +172,6 @@ async function contextOf(
     lockFiles,
     observe: printer.step,
   };
-}
-
-async function readPlan(file: string): Promise<NodePlan> {
-  try {
-    return nodePlan.parse(JSON.parse(await readFile(file, 'utf8')));
-  } catch (error) {
-    throw new KataError(
-      'KATA_E_PLAN_INVALID',
-      { file, cause: causeOf(error).slice(0, 500) },
-      { cause: error },
-    );
-  }
 }
 
 /** When not even the plan could be read: the Pod's name says which revision it belongs to. */

@@ -162,7 +162,7 @@ async function lockBy(
   });
   const release = async (): Promise<void> => {
     child.stdin.end();
-    await closed;
+    await closed.catch(() => undefined);
   };
   const timeout = sleep(HELPER_TIMEOUT_MS, 'timeout' as const, { signal, ref: false });
   const outcome = await Promise.race([answered, closed, timeout]).catch((error: unknown) => {

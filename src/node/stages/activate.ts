@@ -16,7 +16,7 @@ import { StateFile, type NodeState } from '../transaction/journal.ts';
 import { runTransaction, type TransactionFailure } from '../transaction/runner.ts';
 import type { Step } from '../transaction/step.ts';
 import type { StageContext } from './context.ts';
-import { exclusively, requireOwnership } from './exclusive.ts';
+import { exclusively, requireOwnership, writeDown } from './exclusive.ts';
 import { engineFacts } from './preflight.ts';
 import { ResultBuilder, asFailure, outcomeBeforeWrites } from './resultBuilder.ts';
 
@@ -60,8 +60,10 @@ async function activateLocked(context: StageContext, builder: ResultBuilder): Pr
     report.failure === undefined
       ? await concluded(context, builder, activation)
       : failed(builder, report.failure);
-  await journal.update((state) => ({ ...state, ...activeAfter(state, result, activation) }));
-  await journal.end(result);
+  await writeDown(context, async () => {
+    await journal.update((state) => ({ ...state, ...activeAfter(state, result, activation) }));
+    await journal.end(result);
+  });
   return { result, watched: watchedFiles(activation) };
 }
 

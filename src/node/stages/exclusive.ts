@@ -5,7 +5,7 @@
 import { access } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { HOST_PATHS } from '../../crds/names.ts';
-import { KataError } from '../../errors.ts';
+import { KataError, toKataError } from '../../errors.ts';
 import type { NodeState } from '../transaction/journal.ts';
 import type { StageContext } from './context.ts';
 
@@ -31,6 +31,20 @@ export async function exclusively<T>(
   } finally {
     await lock.release();
   }
+}
+
+/**
+ * Records how a run ended. The host is as the result says whether or not that succeeds, so a failure (a
+ * full disk) is shown and does not change the result.
+ */
+export async function writeDown(
+  { observe }: StageContext,
+  record: () => Promise<void>,
+): Promise<void> {
+  const startedAt = performance.now();
+  await record().catch((error: unknown) => {
+    observe('Journal', 'failed', Math.round(performance.now() - startedAt), toKataError(error));
+  });
 }
 
 /** Two KataDeployments never share a node. Throws KATA_E_NODE_CONFLICT. */

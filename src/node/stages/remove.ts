@@ -16,7 +16,7 @@ import { runTransaction } from '../transaction/runner.ts';
 import type { Step } from '../transaction/step.ts';
 import { failed } from './activate.ts';
 import type { StageContext } from './context.ts';
-import { exclusively, requireOwnership } from './exclusive.ts';
+import { exclusively, requireOwnership, writeDown } from './exclusive.ts';
 import { engineFacts } from './preflight.ts';
 import { ResultBuilder, asFailure, outcomeBeforeWrites } from './resultBuilder.ts';
 
@@ -48,7 +48,7 @@ async function removeLocked(context: StageContext, builder: ResultBuilder): Prom
     const report = await runTransaction(steps, { journal, observe, signal });
     builder.add(report);
     if (report.failure !== undefined) {
-      await journal.end();
+      await writeDown(context, () => journal.end());
       return failed(builder, report.failure);
     }
   }

@@ -14,7 +14,7 @@ import { prepareInstallation } from '../transaction/installation.ts';
 import { StateFile } from '../transaction/journal.ts';
 import { runTransaction } from '../transaction/runner.ts';
 import type { StageContext } from './context.ts';
-import { exclusively, requireOwnership } from './exclusive.ts';
+import { exclusively, requireOwnership, writeDown } from './exclusive.ts';
 import { ResultBuilder, asFailure, outcomeBeforeWrites } from './resultBuilder.ts';
 
 export async function stage(context: StageContext): Promise<NodeResult> {
@@ -55,7 +55,7 @@ async function stageLocked(context: StageContext, builder: ResultBuilder): Promi
     await builder.timed('Handlers', () => recordStaged(context, builder, journal, wanted.digest));
     return builder.end('done');
   } finally {
-    await journal.end();
+    await writeDown(context, () => journal.end());
   }
 }
 

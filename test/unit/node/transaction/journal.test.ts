@@ -1,0 +1,129 @@
+import { mkdir, readFile, readdir, rmdir, stat, writeFile } from 'node:fs/promises';
+import { describe, expect, it } from 'vitest';
+import {
+  isInstalled,
+  prepareInstallation,
+  removeInstallation,
+} from '../../../../src/node/transaction/installation.ts';
+import {
+  EMPTY_STATE,
+  STATE_FILE,
+  StateFile,
+  readState,
+} from '../../../../src/node/transaction/journal.ts';
+import { snapshot, temporaryHost } from '../fixtures/host.ts';
+
+describe('the state file', () => {
+  it('is what it was told, also for the next process', async () => {
+    const host = await temporaryHost();
+    await prepareInstallation(host);
+    const journal = new StateFile(host);
+    await journal.begin('activate', 'a1');
+    await journal.intended('EngineConfiguration');
+    await journal.applied('EngineConfiguration');
+    await journal.intended('EngineRestart');
+    expect((await new StateFile(host).read()).transaction).toEqual({
+      stage: 'activate',
+      attempt: 'a1',
+      steps: [
+        { name: 'EngineConfiguration', state: 'applied' },
+        { name: 'EngineRestart', state: 'intended' },
+      ],
+    });
+    await journal.end();
+    expect((await readState(host))?.transaction).toBeUndefined();
+  });
+
+  it('keeps every one of many changes made at once, and is readable by root alone', async () => {
+    const host = await temporaryHost();
+    await prepareInstallation(host);
+    const journal = new StateFile(host);
+    await Promise.all(
+      Array.from({ length: 20 }, (_, i) =>
+        journal.update((state) => ({ ...state, created: [...state.created, `/d${i}`] })),
+      ),
+    );
+    expect((await journal.read()).created).toHaveLength(21);
+    expect((await stat(host.at(STATE_FILE))).mode & 0o777).toBe(0o600);
+    expect(await readdir(host.at('/opt/kata/state'))).toEqual(['state.json']);
+  });
+
+  it('that somebody else wrote is an error that names it, never an empty state', async () => {
+    const host = await temporaryHost();
+    await mkdir(host.at('/opt/kata/state'), { recursive: true });
+    for (const content of ['', '{', '{"stateVersion":2}', '[]']) {
+      await writeFile(host.at(STATE_FILE), content);
+      await expect(new StateFile(host).read()).rejects.toMatchObject({
+        code: 'KATA_E_IO',
+        parameters: { path: STATE_FILE },
+      });
+    }
+  });
+
+  it('remembers the engine edit until it is told to forget it', async () => {
+    const host = await temporaryHost();
+    await prepareInstallation(host);
+    const store = new StateFile(host).engineRecord();
+    expect(await store.get()).toBeUndefined();
+    const record = {
+      owner: 'kata',
+      engine: {
+        name: 'containerd',
+        version: '2.4.2',
+        configPath: '/etc/containerd/config.toml',
+        socket: '/run/c.sock',
+        binaryPath: '/usr/bin/containerd',
+        running: true,
+      },
+      original: {
+        path: '/etc/containerd/config.toml',
+        existed: false,
+        mode: 0o644,
+        uid: 0,
+        gid: 0,
+      },
+      handlers: ['kata-fc'],
+    } as const;
+    await store.set({ ...record, handlers: [...record.handlers] });
+    expect(await new StateFile(host).engineRecord().get()).toEqual(record);
+    await store.clear();
+    expect(await readState(host)).toEqual({ ...EMPTY_STATE, created: ['/opt/kata'] });
+  });
+});
+
+describe('/opt/kata', () => {
+  it('goes again when it was made by us, together with an /opt that was', async () => {
+    const host = await temporaryHost();
+    await rmdir(host.at('/opt'));
+    const before = await snapshot(host.root);
+    await prepareInstallation(host);
+    const { created } = await new StateFile(host).read();
+    expect(created).toEqual(['/opt', '/opt/kata']);
+    await removeInstallation(host, created);
+    expect(await snapshot(host.root)).toEqual(before);
+  });
+
+  it('stays when it was there before, or when somebody has put something into it since', async () => {
+    const host = await temporaryHost();
+    await mkdir(host.at('/opt/kata'));
+    const before = await snapshot(host.root);
+    await prepareInstallation(host);
+    await removeInstallation(host, (await new StateFile(host).read()).created);
+    expect(await snapshot(host.root)).toEqual(before);
+
+    const other = await temporaryHost();
+    await prepareInstallation(other);
+    await writeFile(other.at('/opt/kata/notes.txt'), 'mine');
+    await removeInstallation(other, ['/opt/kata']);
+    expect(await readdir(other.at('/opt/kata'))).toEqual(['notes.txt']);
+  });
+
+  it('is made and removed by one rename each: what an interrupted one leaves is cleaned up by the next', async () => {
+    const host = await temporaryHost();
+    await mkdir(host.at('/opt/.kata-operator.removed/state'), { recursive: true });
+    expect(await isInstalled(host)).toBe(true);
+    await prepareInstallation(host);
+    expect(await readdir(host.at('/opt'))).toEqual(['kata']);
+    expect(await readFile(host.at(STATE_FILE), 'utf8')).toContain('"created"');
+  });
+});
