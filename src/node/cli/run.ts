@@ -12,7 +12,7 @@ import {
   type Outcome,
   type Stage,
 } from '../../crds/nodeResult.ts';
-import { KataError, causeOf, toKataError } from '../../errors.ts';
+import { causeOf, toKataError, type KataError } from '../../errors.ts';
 import { goArchitecture } from '../artifacts/architecture.ts';
 import { hostAt } from '../host/host.ts';
 import type { StageContext } from '../stages/context.ts';
