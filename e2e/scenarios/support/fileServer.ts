@@ -10,6 +10,9 @@ import type { Cluster } from '../../cluster/cluster.ts';
 import { findNetwork } from '../../cluster/network.ts';
 import { networkGateway } from '../../cluster/layout.ts';
 
+/** Nothing listens here; fetch refuses some lower ports by itself. */
+const CLOSED_PORT = 9_443;
+
 export interface FileServer {
   /** For files that are made before they are served; removed at the end. */
   readonly directory: string;
@@ -47,7 +50,7 @@ export async function serveFiles(cluster: Cluster): Promise<FileServer> {
       contents.set(`/${name}`, content);
       return `http://${host}:${address.port}/${name}`;
     },
-    unreachableUrl: (name) => `http://${host}:1/${name}`,
+    unreachableUrl: (name) => `http://${host}:${CLOSED_PORT}/${name}`,
     async close() {
       server.closeAllConnections();
       await new Promise<void>((resolve) => {

@@ -16,6 +16,7 @@ import {
   type KubeObject,
   type Resource,
 } from '../../kube/resource.ts';
+import { daemonSetContent } from '../revision/served.ts';
 import { runtimeClassContent } from '../runtimeclass/desired.ts';
 import { KATA_DEPLOYMENTS, KATA_NODES } from '../resources.ts';
 import { nodePodView, type NodePodView } from './nodePod.ts';
@@ -101,7 +102,10 @@ export class Cache {
       touchLabelled(after ?? before);
     };
     this.configMaps = watch(CONFIG_MAPS, ownedView(), owned, { namespace, labelSelector: OURS });
-    this.daemonSets = watch(DAEMON_SETS, ownedView(), owned, { namespace, labelSelector: OURS });
+    this.daemonSets = watch(DAEMON_SETS, ownedView(daemonSetContent), owned, {
+      namespace,
+      labelSelector: OURS,
+    });
     // All of them: a class of the same name that is not ours must be seen.
     this.runtimeClasses = watch(RUNTIME_CLASSES, ownedView(runtimeClassContent), owned);
   }

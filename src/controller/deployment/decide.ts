@@ -15,6 +15,7 @@ import { decideRollout } from '../rollout/decide.ts';
 import type { Decision, Write } from '../writes.ts';
 import { membership, type Membership } from './members.ts';
 import { collectRevisions, ensureRevisions } from '../revision/decide.ts';
+import { isServed } from '../revision/served.ts';
 import { deleteRuntimeClasses, ensureRuntimeClasses } from '../runtimeclass/decide.ts';
 import type { Observed } from './observed.ts';
 import { installedStatus, refusedStatus, uninstallStatus, statusWrites } from './status.ts';
@@ -59,7 +60,7 @@ function install(
   const target = revision.name;
   const members = membership(o, spec, target, nowMs);
   const rollout = decideRollout({ pool: members.pool, policy: spec.rollout });
-  const claimed = new Set(rollout.claim.map(({ node }) => node.name));
+  const claimed = new Set(isServed(o, target) ? rollout.claim.map(({ node }) => node.name) : []);
   const removals = members.leaving.map((member) => removeFromNode(o, member, nowMs));
   const classes = ensureRuntimeClasses(o, spec, resolveRuntimes(spec));
   const writes: Write[] = [

@@ -6,6 +6,7 @@ import { HANDLER_LABEL_PREFIX, LABEL, REMOVE } from '../../crds/names.ts';
 import type { Write } from '../writes.ts';
 import * as events from '../events.ts';
 import type { Observed } from '../deployment/observed.ts';
+import { isServed } from '../revision/served.ts';
 import { FAILED } from './assess.ts';
 import { retryOf } from './attempts.ts';
 import type { Member } from './member.ts';
@@ -31,6 +32,7 @@ export function removeFromNode(o: Observed, member: Member, nowMs: number): Remo
   if (o.usage === undefined) return { writes: [], blockedBy: [] };
   if (blockedBy !== undefined && blockedBy.length > 0)
     return { writes: draining(o, member, nowMs), blockedBy };
+  if (!isServed(o, REMOVE)) return { writes: [], blockedBy: [] };
   return { writes: startRemoval(o, member, nowMs), blockedBy: [] };
 }
 

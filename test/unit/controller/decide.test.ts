@@ -50,6 +50,16 @@ describe('installing', () => {
     expect(world.writes).toHaveLength(1);
   });
 
+  it('claims no node before the DaemonSet controller knows the DaemonSet', () => {
+    const world = aWorld(1);
+    for (let round = 0; round < 5; round += 1) world.reconcile();
+    expect(world.daemonSets.size).toBe(1);
+    expect(world.labels('worker-1')[LABEL.claim]).toBeUndefined();
+    world.playCluster();
+    world.reconcile();
+    expect(world.labels('worker-1')[LABEL.claim]).toBeDefined();
+  });
+
   it('writes at most four times per node', () => {
     const world = aWorld(5, { rollout: { maxParallel: '5', maxUnavailable: '5' } });
     world.settle();
@@ -415,6 +425,7 @@ describe('taking away', () => {
     world.reconcile();
     expect(world.labels('worker-1')['runtime.kata-operator.dev/kata-fc']).toBeUndefined();
     expect(world.labels('worker-1')[LABEL.claim]).not.toBe('kata.remove');
+    world.playCluster();
     world.reconcile();
     expect(world.labels('worker-1')[LABEL.claim]).toBe('kata.remove');
   });
@@ -493,6 +504,6 @@ describe('a controller that is killed', () => {
       return JSON.stringify(world.writes);
     });
     expect(decisions[0]).toBe(decisions[1]);
-    expect(decisions[0]).toContain(new Date(START_MS + 1_000).toISOString());
+    expect(decisions[0]).toContain(new Date(START_MS + 2_000).toISOString());
   });
 });

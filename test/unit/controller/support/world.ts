@@ -19,6 +19,7 @@ import {
 import { decide } from '../../../../src/controller/deployment/decide.ts';
 import type { Observed, ParsedSpec } from '../../../../src/controller/deployment/observed.ts';
 import type { EventDraft } from '../../../../src/controller/events.ts';
+import { daemonSetContent } from '../../../../src/controller/revision/served.ts';
 import { runtimeClassContent } from '../../../../src/controller/runtimeclass/desired.ts';
 import type { Manifest, Write } from '../../../../src/controller/writes.ts';
 import type { KubeObject } from '../../../../src/kube/resource.ts';
@@ -162,6 +163,13 @@ export class World {
   /** DaemonSet controller and kubelets: Pods follow claims, stages end. */
   playCluster(): boolean {
     let moved = false;
+    for (const [name, view] of this.daemonSets) {
+      const status = { status: { observedGeneration: 1 }, metadata: { name } };
+      const content = daemonSetContent(status);
+      if (view.content === content) continue;
+      this.daemonSets.set(name, { ...view, content });
+      moved = true;
+    }
     for (const [name, node] of this.nodes) {
       const claim = node.metadata.labels?.[LABEL.claim];
       for (const pod of [...this.pods.values()]) {
