@@ -37,22 +37,19 @@ export async function watchOutage(cluster: string, node: string): Promise<Outage
 
 async function longestGap(socket: string, signal: AbortSignal): Promise<number> {
   let lastAnswerMs = performance.now();
-  let failedSince = false;
+  let failed = false;
   let longestMs = 0;
-  while (!signal.aborted) {
+  for (;;) {
     const answered = await criVersion(socket, CALL_TIMEOUT_MS, signal).then(
       () => true,
       () => false,
     );
+    // A call that was cut off by the end of the watch is no outage.
+    if (signal.aborted) return longestMs;
     const nowMs = performance.now();
-    if (answered) {
-      if (failedSince) longestMs = Math.max(longestMs, nowMs - lastAnswerMs);
-      failedSince = false;
-      lastAnswerMs = nowMs;
-    } else if (!signal.aborted) {
-      failedSince = true;
-    }
+    if (answered && failed) longestMs = Math.max(longestMs, nowMs - lastAnswerMs);
+    if (answered) lastAnswerMs = nowMs;
+    failed = !answered;
     await sleep(INTERVAL_MS);
   }
-  return longestMs;
 }
