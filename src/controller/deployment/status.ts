@@ -13,7 +13,7 @@ import { conditionList, type Verdict } from './conditions.ts';
 import type { Membership } from './members.ts';
 import type { Observed } from './observed.ts';
 import { isFailing, verdicts, type Counts, type VerdictInput } from './verdicts.ts';
-import { explainFailures, nameSome } from './words.ts';
+import { explainFailures, nameSome, nodes } from './words.ts';
 
 const MAX_FAILURES = 20;
 
@@ -67,7 +67,7 @@ export function uninstallStatus(
   const message =
     blockedBy.length > 0
       ? `Waiting for ${nameSome(blockedBy)} to end; delete these Pods to go on.`
-      : `${left} nodes are being released.`;
+      : `Releasing ${nodes(left)}.`;
   const judged: Record<string, Verdict> = {
     Available: {
       status: 'False',

@@ -11,7 +11,7 @@ import type { RolloutDecision } from '../rollout/decide.ts';
 import type { ClassDecision } from '../runtimeclass/decide.ts';
 import type { Verdict } from './conditions.ts';
 import type { Membership } from './members.ts';
-import { explainFailures, nameSome } from './words.ts';
+import { explainFailures, nameSome, nodes } from './words.ts';
 
 export interface VerdictInput {
   readonly spec: KataDeploymentSpec;
@@ -58,7 +58,7 @@ export function verdicts(
     Available: firstOf(availability, input) ?? {
       status: 'False',
       reason: 'NodesNotReady',
-      message: `${ready} of ${desired} nodes are Ready at revision ${input.target}.`,
+      message: `${ready} of ${nodes(desired)} Ready at revision ${input.target}.`,
     },
     Progressing: firstOf(progress, input) ?? {
       status: 'False',
@@ -95,7 +95,7 @@ function nothingIsCapable({ counts }: VerdictInput): Verdict | undefined {
   return {
     status: 'False',
     reason: 'NoCapableNodes',
-    message: `None of the ${counts.unsupported} selected nodes can run Kata; kubectl get katanodes says why for each.`,
+    message: `Of ${nodes(counts.unsupported)} selected, none can run Kata; kubectl get katanodes says why for each.`,
   };
 }
 
@@ -108,7 +108,7 @@ function everyExpectedNodeIsReady(input: VerdictInput): Verdict | undefined {
   return {
     status: 'True',
     reason: 'AllNodesReady',
-    message: `${ready} of ${desired} nodes are Ready at revision ${input.target}.`,
+    message: `${ready} of ${nodes(desired)} Ready at revision ${input.target}.`,
   };
 }
 
@@ -145,15 +145,32 @@ function restartIsAwaited({ members, counts }: VerdictInput): Verdict | undefine
   };
 }
 
-function workIsLeft({ counts, rollout, target }: VerdictInput): Verdict | undefined {
+function workIsLeft({ counts, rollout, target, members }: VerdictInput): Verdict | undefined {
   const { inProgress, waiting, removing, ready, desired } = counts;
   if (inProgress + waiting + removing === 0) return undefined;
-  const why = rollout.blocked === undefined ? '' : `: ${rollout.blocked.message}`;
+  const parts = [
+    `${ready} of ${nodes(desired)} Ready`,
+    ...(inProgress > 0 ? [`${inProgress} in progress`] : []),
+    ...(waiting > 0 ? [`${waiting} waiting`] : []),
+    ...(removing > 0 ? [`${removing} being released`] : []),
+  ];
+  const why = rollout.blocked === undefined ? '' : ` (${rollout.blocked.message})`;
   return {
     status: 'True',
     reason: 'RolloutInProgress',
-    message: `Revision ${target}: ${ready} of ${desired} nodes Ready, ${inProgress} in progress, ${waiting} waiting, ${removing} being released${why}.`,
+    message: `Revision ${target}: ${parts.join(', ')}${why}.${stuckPods(members)}`,
   };
+}
+
+/** A Pod that cannot start (no image, no mount) says so long before the node times out. */
+function stuckPods({ pool, leaving }: Membership): string {
+  const stuck = [...pool, ...leaving].find(
+    ({ state, pod }) =>
+      (state === 'inProgress' || state === 'removing') && pod?.waiting !== undefined,
+  );
+  return stuck === undefined
+    ? ''
+    : ` The Pod on ${stuck.node.name} cannot start: ${stuck.pod?.waiting ?? ''}`;
 }
 
 function nodesFailed({ members, rollout, counts }: VerdictInput): Verdict | undefined {
@@ -162,7 +179,7 @@ function nodesFailed({ members, rollout, counts }: VerdictInput): Verdict | unde
   const isBudgetSpent = rollout.blocked?.reason === 'FailureBudgetExhausted';
   const lead = isBudgetSpent
     ? rollout.blocked.message
-    : `${failing.length} of ${counts.desired} nodes failed.`;
+    : `${failing.length} of ${nodes(counts.desired)} failed.`;
   return {
     status: 'True',
     reason: isBudgetSpent ? rollout.blocked.reason : 'NodesFailed',

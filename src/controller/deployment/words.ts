@@ -3,6 +3,11 @@ import type { Member } from '../nodes/member.ts';
 
 export const MAX_NAMES = 5;
 
+/** `1 node`, `2 nodes` */
+export function nodes(count: number): string {
+  return `${count} node${count === 1 ? '' : 's'}`;
+}
+
 export function nameSome(names: readonly string[]): string {
   const more = names.length - MAX_NAMES;
   return `${names.slice(0, MAX_NAMES).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;

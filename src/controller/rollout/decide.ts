@@ -73,8 +73,8 @@ function freeSlots({ pool, policy }: RolloutInput): { free: number; explanation:
     free: Math.max(0, Math.min(parallel, disruption)),
     explanation:
       parallel <= disruption || unavailable.length === 0
-        ? `${inProgress} nodes are being worked on (maxParallel ${policy.maxParallel})`
-        : `${unavailable.length} nodes are unavailable (maxUnavailable ${policy.maxUnavailable}): ${names.join(', ')}`,
+        ? `${inProgress} being worked on, rollout.maxParallel is ${policy.maxParallel}`
+        : `unavailable: ${names.join(', ')}; rollout.maxUnavailable is ${policy.maxUnavailable}`,
   };
 }
 

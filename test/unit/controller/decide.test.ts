@@ -240,6 +240,19 @@ describe('failing', () => {
     expect(world.kataNode('worker-1')?.status?.attempts).toBe(2);
   });
 
+  it('says within moments why the Pod on a node cannot start', () => {
+    const world = aWorld(1);
+    world.behaviour = () => 'hang';
+    world.settle();
+    for (const [name, pod] of world.pods) {
+      world.pods.set(name, { ...pod, waiting: 'ErrImagePull: not found' });
+    }
+    world.reconcile();
+    expect(world.condition('Progressing')?.message).toContain(
+      'worker-1 cannot start: ErrImagePull',
+    );
+  });
+
   it('never takes a missing or foreign message for success', () => {
     const world = aWorld(1);
     world.behaviour = () => 'hang';
