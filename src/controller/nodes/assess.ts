@@ -5,7 +5,7 @@
  * Must never turn Unknown into success, nor forget a verified node because its Pod was evicted.
  */
 import { KataError, ERRORS, type ErrorCode } from '../../errors.ts';
-import type { KataNodeStatus, Phase } from '../../crds/kataNode.ts';
+import type { KataNodeSpec, KataNodeStatus, Phase } from '../../crds/kataNode.ts';
 import type { NodeResult, Outcome, Stage } from '../../crds/nodeResult.ts';
 import type { NodePodView, StageState } from '../cache/nodePod.ts';
 import { timeMs, type KataNodeView, type NodeView } from '../cache/views.ts';
@@ -48,6 +48,13 @@ export const ENDED: readonly Phase[] = [
 ];
 export const FAILED: readonly Phase[] = ['Failed', 'RolledBack'];
 
+/** True when a new attempt was started after the last one had ended. */
+export function isRenewed(spec: KataNodeSpec, status: KataNodeStatus): boolean {
+  const claimedAtMs = timeMs(spec.claimedAt);
+  const sinceMs = timeMs(status.since);
+  return claimedAtMs !== undefined && sinceMs !== undefined && claimedAtMs > sinceMs;
+}
+
 /** The status that follows from what is seen now. */
 export function assess(input: AttemptInput): KataNodeStatus {
   const previous = input.kataNode.status;
@@ -56,8 +63,9 @@ export function assess(input: AttemptInput): KataNodeStatus {
   const settled =
     previous !== undefined && previous.revision === revision && ENDED.includes(previous.phase);
   if (settled) {
+    const hangs = seen.timedOut && isRenewed(input.kataNode.spec, previous);
     // A Pod that merely comes back (eviction, reboot) reopens nothing: only its next result counts.
-    if (seen.ended === undefined) return previous;
+    if (seen.ended === undefined && !hangs) return previous;
     // This Pod's result is recorded. What was only a lack of one may still be overtaken by it.
     if (previous.attempt === input.pod?.uid && !isLackOfResult(previous.error)) return previous;
   }

@@ -5,7 +5,7 @@ import type { KataNodeStatus } from '../../crds/kataNode.ts';
 import { LABEL, parseClaim, REMOVE } from '../../crds/names.ts';
 import type { NodePodView } from '../cache/nodePod.ts';
 import type { KataNodeView, NodeView } from '../cache/views.ts';
-import { ENDED, FAILED } from './assess.ts';
+import { ENDED, FAILED, isRenewed } from './assess.ts';
 
 /**
  * - `waiting`: must be given the target revision
@@ -56,6 +56,7 @@ function stateOf({ node, kataNode, status, deployment, target }: MemberInput): M
   if (status === undefined || status.revision !== target || !ENDED.includes(status.phase))
     return 'inProgress';
   if (status.phase === 'Ready') return 'current';
+  if (isRenewed(kataNode.spec, status)) return 'inProgress';
   if (FAILED.includes(status.phase)) return 'failed';
   if (status.phase === 'AwaitingRestart') return 'awaitingRestart';
   // The node was rebooted since: its firmware settings may be others now.

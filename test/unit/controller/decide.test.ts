@@ -193,6 +193,24 @@ describe('failing', () => {
     expect(world.phase('worker-1')).toBe('Ready');
   });
 
+  it('takes a node without KVM in when a person asks and KVM works, however long its Pod takes', () => {
+    const world = aWorld(1);
+    world.behaviour = () => ({
+      ...badResult('unsupported', 'KATA_E_NO_KVM', { cause: 'no /dev/kvm' }),
+      facts: { kvm: { usable: false }, bootId: 'boot-1' },
+    });
+    world.settle();
+    world.behaviour = () => 'hang';
+    world.annotateKataNode('worker-1', { [ANNOTATION.retry]: 'kvm-is-back' });
+    world.settle();
+    expect(world.labels('worker-1')[LABEL.claim]).toBeDefined();
+    expect(world.pods.size).toBe(1);
+    world.behaviour = () => undefined;
+    world.settle();
+    expect(world.phase('worker-1')).toBe('Ready');
+    expect(world.labels('worker-1')[LABEL.kvm]).toBe('true');
+  });
+
   it('gives up on a node that says nothing for nodeTimeout, and takes its result when it comes after all', () => {
     const world = aWorld(1, { rollout: { nodeTimeout: '5m' } });
     world.behaviour = () => 'hang';
