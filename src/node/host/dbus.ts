@@ -5,13 +5,8 @@
  * connection fails everything that waits. Why our own: docs/adr/0004-own-dbus-client.md.
  */
 import { connect, type Socket } from 'node:net';
-import {
-  type DbusMessage,
-  type DbusValue,
-  decodeMessage,
-  encodeMessage,
-  messageLength,
-} from './dbusWire.ts';
+import { type DbusValue } from './dbusMarshal.ts';
+import { type DbusMessage, decodeMessage, encodeMessage, messageLength } from './dbusWire.ts';
 
 /** The bus, or a service on it, answered with an error. `errorName` is D-Bus's (`org.freedesktop.systemd1.NoSuchUnit`). */
 export class DbusError extends Error {

@@ -1,12 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { type DbusValue, splitSignature } from '../../../../src/node/host/dbusMarshal.ts';
 import {
   type DbusMessage,
-  type DbusValue,
   decodeMessage,
   encodeMessage,
   messageLength,
-  splitSignature,
 } from '../../../../src/node/host/dbusWire.ts';
 
 const call = (signature: string, body: readonly DbusValue[]): DbusMessage => ({

@@ -3,9 +3,9 @@ import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { type DbusValue } from '../../../../src/node/host/dbusMarshal.ts';
 import {
   type DbusMessage,
-  type DbusValue,
   decodeMessage,
   encodeMessage,
   messageLength,
