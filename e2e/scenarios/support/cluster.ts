@@ -4,8 +4,10 @@
  * Owns the choice of cluster. It must never use a cluster that was not named on purpose: KUBECONFIG
  * counts only with E2E_CLUSTER=external.
  */
+import { createHash } from 'node:crypto';
 import { Cluster, type NodeSpec } from '../../cluster/cluster.ts';
 import { IMAGES } from '../../cluster/images.ts';
+import { CACHE } from '../../cluster/paths.ts';
 
 /** The nodes of a cluster that the harness starts. */
 export const SCENARIO_NODES: readonly NodeSpec[] = [
@@ -17,12 +19,15 @@ export const EXTERNAL = 'external';
 
 let shared: Promise<Cluster> | undefined;
 
+/** Two checkouts on one machine must not meet in one cluster: each has its own, by the place of its cache. */
+const DEFAULT_NAME = `e2e-${createHash('sha256').update(CACHE).digest('hex').slice(0, 6)}`;
+
 /**
- * The cluster named by E2E_CLUSTER (default `e2e`), brought up if needed; it stays when the tests end.
+ * The cluster named by E2E_CLUSTER, by default this checkout's own; brought up if needed, it stays when the tests end.
  * With E2E_CLUSTER=external it is the one of KUBECONFIG.
  */
 export function sharedCluster(): Promise<Cluster> {
-  shared ??= openCluster(process.env['E2E_CLUSTER'] ?? 'e2e');
+  shared ??= openCluster(process.env['E2E_CLUSTER'] ?? DEFAULT_NAME);
   return shared;
 }
 
