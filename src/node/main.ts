@@ -8,6 +8,9 @@ import { toKataError } from '../errors.ts';
 import { run } from './cli/run.ts';
 import { lockFiles, probeKvm } from './host/helper.ts';
 
+// What is installed must be readable by every process of the host, whoever runs this by hand.
+process.umask(0o022);
+
 const stopping = new AbortController();
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   process.on(signal, () => {

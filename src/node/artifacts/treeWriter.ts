@@ -10,6 +10,7 @@ import { link, mkdir, open, symlink, unlink, type FileHandle } from 'node:fs/pro
 import { join } from 'node:path';
 import { KataError } from '../../errors.ts';
 import { syncDirectory } from '../host/hostFile.ts';
+import { errnoOf } from '../host/ioError.ts';
 import type { Placement, TreeModel } from './treeModel.ts';
 
 export type ManifestEntry =
@@ -94,7 +95,10 @@ export class TreeWriter {
   }
 
   async #directory(path: string): Promise<void> {
-    await mkdir(this.#at(path), { mode: 0o755, recursive: true });
+    await mkdir(this.#at(path), { mode: 0o755 }).catch((error: unknown) => {
+      // The model knows that it is a directory: an archive may name one again.
+      if (errnoOf(error) !== 'EEXIST') throw error;
+    });
   }
 
   async #file(path: string, mode: number, content: AsyncIterable<Uint8Array>): Promise<void> {

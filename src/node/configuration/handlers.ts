@@ -22,6 +22,7 @@ import {
 } from '../../kata/render.ts';
 import { versionPath } from '../artifacts/version.ts';
 import type { HandlerRegistration } from '../engine/engine.ts';
+import { isDirectory } from '../host/directories.ts';
 import { ioError } from '../host/ioError.ts';
 import type { Host } from '../host/host.ts';
 
@@ -141,7 +142,7 @@ async function qemuWrappers(
       ? shippedPath.slice(RELEASE_PREFIX.length + 1)
       : '';
     const data = qemuDataDirectory(binary);
-    if (data === undefined || !(await isDirectory(host.at(join(version, data))))) continue;
+    if (data === undefined || !(await isDirectory(host, join(version, data)))) continue;
     const content = qemuWrapper(join(version, binary), join(version, data));
     wrappers.push({
       shippedPath,
@@ -166,11 +167,4 @@ async function requireReferencedFiles(
       );
     });
   }
-}
-
-async function isDirectory(at: string): Promise<boolean> {
-  return stat(at).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  );
 }

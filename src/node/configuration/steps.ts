@@ -3,10 +3,11 @@
  *
  * Each remembers what it replaced, so that undo brings back the bytes, and absence, of before.
  */
-import { mkdir, readFile, readlink, rename, rm, rmdir, stat, symlink } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { readFile, readlink, rename, rm, rmdir, stat, symlink } from 'node:fs/promises';
+import { join } from 'node:path';
 import { HOST_PATHS } from '../../crds/names.ts';
 import { KataError } from '../../errors.ts';
+import { isDirectory, makeDirectories } from '../host/directories.ts';
 import { syncDirectory, writeHostFile } from '../host/hostFile.ts';
 import { errnoOf, ioError } from '../host/ioError.ts';
 import type { Host } from '../host/host.ts';
@@ -122,28 +123,8 @@ async function write(host: Host, path: string, bytes: Buffer, mode: number): Pro
   return bytes.length;
 }
 
-/** Returns those that were missing, outermost first. */
-async function makeDirectories(host: Host, path: string): Promise<string[]> {
-  const missing: string[] = [];
-  for (let at = path; !(await isDirectory(host, at)); at = dirname(at)) missing.unshift(at);
-  for (const at of missing) {
-    await mkdir(host.at(at), { mode: 0o755 }).catch((error: unknown) => {
-      throw ioError(at, error);
-    });
-    await syncDirectory(host.at(dirname(at)));
-  }
-  return missing;
-}
-
 async function removeEmpty(host: Host, path: string): Promise<void> {
   await rmdir(host.at(path)).catch((error: unknown) => {
     if (errnoOf(error) !== 'ENOENT' && errnoOf(error) !== 'ENOTEMPTY') throw ioError(path, error);
   });
-}
-
-async function isDirectory(host: Host, path: string): Promise<boolean> {
-  return stat(host.at(path)).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  );
 }

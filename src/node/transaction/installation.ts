@@ -5,9 +5,10 @@
  * what existed before. It never touches anything else below /opt/kata: another installer may live there.
  */
 import { randomBytes } from 'node:crypto';
-import { access, lstat, mkdir, readdir, readlink, rename, rm, rmdir } from 'node:fs/promises';
+import { access, lstat, readdir, readlink, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { HOST_PATHS } from '../../crds/names.ts';
+import { makeDirectories } from '../host/directories.ts';
 import { syncDirectory, writeDurably } from '../host/hostFile.ts';
 import { errnoOf, ioError } from '../host/ioError.ts';
 import type { Host } from '../host/host.ts';
@@ -25,7 +26,7 @@ export async function prepareInstallation(host: Host): Promise<void> {
   try {
     await removeTemporaries(host);
     if (!(await exists(host.at(HOST_PATHS.installation)))) await create(host);
-    for (const path of OWN) await mkdir(host.at(path), { recursive: true, mode: 0o755 });
+    for (const path of OWN) await makeDirectories(host, path);
     await syncDirectory(host.at(HOST_PATHS.installation));
   } catch (error) {
     throw ioError(HOST_PATHS.installation, error);
@@ -33,11 +34,9 @@ export async function prepareInstallation(host: Host): Promise<void> {
 }
 
 async function create(host: Host): Promise<void> {
-  const created = (await exists(host.at(PARENT))) ? [] : [PARENT];
-  await mkdir(host.at(PARENT), { recursive: true, mode: 0o755 });
+  const created = await makeDirectories(host, PARENT);
   const temporary = join(PARENT, TEMPORARY_PREFIX + randomBytes(6).toString('hex'));
-  for (const path of OWN)
-    await mkdir(host.at(within(temporary, path)), { recursive: true, mode: 0o755 });
+  for (const path of OWN) await makeDirectories(host, within(temporary, path));
   const state: NodeState = { ...EMPTY_STATE, created: [...created, HOST_PATHS.installation] };
   const owner = { mode: 0o600, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
   await writeDurably(

@@ -1,0 +1,34 @@
+/**
+ * Making directories on the host, one by one: Node's recursive mkdir reports a read-only file system as a
+ * missing directory, and does not tell which ones it made.
+ */
+import { mkdir, stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { syncDirectory } from './hostFile.ts';
+import { errnoOf, ioError } from './ioError.ts';
+import type { Host } from './host.ts';
+
+/** Durable when it resolves. Returns those that were missing, outermost first. Throws KATA_E_IO, KATA_E_NOT_WRITABLE. */
+export async function makeDirectories(host: Host, path: string, mode = 0o755): Promise<string[]> {
+  const missing: string[] = [];
+  for (let at = path; !(await isDirectory(host, at)); at = dirname(at)) {
+    if (at === '/') break;
+    missing.unshift(at);
+  }
+  for (const at of missing) {
+    try {
+      await mkdir(host.at(at), { mode });
+      await syncDirectory(host.at(dirname(at)));
+    } catch (error) {
+      if (errnoOf(error) !== 'EEXIST' || !(await isDirectory(host, at))) throw ioError(at, error);
+    }
+  }
+  return missing;
+}
+
+export async function isDirectory(host: Host, path: string): Promise<boolean> {
+  return stat(host.at(path)).then(
+    (stats) => stats.isDirectory(),
+    () => false,
+  );
+}
