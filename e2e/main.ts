@@ -6,9 +6,7 @@
  */
 import { parseArgs } from 'node:util';
 import { Cluster, type NodeSpec } from './cluster/cluster.ts';
-import { buildComponents } from './cluster/components.ts';
-import { ensureDocker } from './cluster/docker.ts';
-import { buildImages } from './cluster/images.ts';
+import { prepareMachine } from './cluster/prepare.ts';
 import { Progress, stderrLog } from './cluster/progress.ts';
 
 const DEFAULT_NODES = 'node-a:2.4:kvm,node-b:1.7:kvm';
@@ -74,9 +72,7 @@ async function runCommand(command: string, name: string, nodes: NodeSpec[]): Pro
       );
       return 0;
     case 'build':
-      await ensureDocker(progress);
-      await buildComponents(progress);
-      await buildImages(progress);
+      await prepareMachine(progress);
       return 0;
     case 'kubeconfig':
       process.stdout.write(`${(await Cluster.attach(name)).kubeconfigPath}\n`);

@@ -6,20 +6,19 @@
  */
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { buildComponents } from './components.ts';
 import { adminKubeconfig, ensureControlPlane } from './controlPlane.ts';
-import { clusterContainers, ensureDocker } from './docker.ts';
+import { clusterContainers } from './docker.ts';
 import { ExternalNodes, DockerNodes, type NodeAccess } from './nodeAccess.ts';
-import { buildImages, IMAGES } from './images.ts';
+import { IMAGES } from './images.ts';
 import { ensureKind, KindNodes } from './kind.ts';
 import { KubeTools } from './kubeTools.ts';
 import { checkName, containerName, controlPlaneName, NODE_COUNT_MAX } from './layout.ts';
 import { withLock } from './lock.ts';
-import { ensureLimits } from './machine.ts';
 import { ensureNetwork, findNetwork, setRoutes } from './network.ts';
 import { machineHasKvm, startNode, type NodeRecord, type NodeSpec } from './node.ts';
 import { clusterDirectory } from './paths.ts';
 import { Pki } from './pki.ts';
+import { prepareMachine } from './prepare.ts';
 import { Progress, stderrLog, type Log } from './progress.ts';
 import { waitApiServer, waitNodesReady, type ReadyAfter } from './readiness.ts';
 
@@ -39,23 +38,19 @@ export class Cluster extends KubeTools {
   readonly #nodes: NodeAccess;
   readonly #progress: Progress;
 
-  private constructor(name: string, kubeconfigPath: string, nodes: NodeAccess, log: Log) {
+  private constructor(name: string, kubeconfigPath: string, nodes: NodeAccess, progress: Progress) {
     super(kubeconfigPath);
     this.name = name;
     this.#nodes = nodes;
-    this.#progress = new Progress(log);
+    this.#progress = progress;
   }
 
   /** Builds what is missing, starts what does not run, and returns when every node is Ready. */
   static async up(spec: ClusterSpec): Promise<Cluster> {
     checkName('cluster', spec.name);
-    const log = spec.log ?? stderrLog;
-    const progress = new Progress(log);
-    await ensureDocker(progress);
-    await ensureLimits(progress);
-    await buildComponents(progress, undefined, spec.signal);
-    await buildImages(progress, spec.signal);
-    const cluster = Cluster.#ours(spec.name, log);
+    const progress = new Progress(spec.log ?? stderrLog);
+    await prepareMachine(progress, spec.signal);
+    const cluster = Cluster.#ours(spec.name, progress);
     await withLock(lockFile(spec.name), () => cluster.#bringUp(spec));
     return cluster;
   }
@@ -65,24 +60,26 @@ export class Cluster extends KubeTools {
     const isThere =
       (await findNetwork(name)) !== undefined || (await clusterContainers(name)).length > 0;
     if (!isThere) throw new Error(`there is no cluster "${name}"`);
-    return Cluster.#ours(name, log);
+    return Cluster.#ours(name, new Progress(log));
   }
 
   /** Any cluster, by its kubeconfig: kubectl and helm work, what needs the nodes themselves throws. */
   static external(kubeconfigPath: string): Cluster {
-    return new Cluster('external', kubeconfigPath, new ExternalNodes(), stderrLog);
+    const progress = new Progress(stderrLog);
+    return new Cluster('external', kubeconfigPath, new ExternalNodes(), progress);
   }
 
   /** A kind cluster, created where it does not exist. Untested where kind cannot run: see kind.ts. */
   static async kind(name: string, log: Log = stderrLog): Promise<Cluster> {
     const kubeconfigPath = join(clusterDirectory(`kind-${name}`), 'kubeconfig');
-    await ensureKind(name, kubeconfigPath, new Progress(log));
-    return new Cluster(name, kubeconfigPath, new KindNodes(name), log);
+    const progress = new Progress(log);
+    await ensureKind(name, kubeconfigPath, progress);
+    return new Cluster(name, kubeconfigPath, new KindNodes(name), progress);
   }
 
-  static #ours(name: string, log: Log): Cluster {
+  static #ours(name: string, progress: Progress): Cluster {
     const kubeconfigPath = join(clusterDirectory(name), 'kubeconfig');
-    return new Cluster(name, kubeconfigPath, new DockerNodes(name), log);
+    return new Cluster(name, kubeconfigPath, new DockerNodes(name), progress);
   }
 
   /** The nodes, running or stopped; empty for an external cluster. */
