@@ -1,10 +1,10 @@
 /**
  * Verbs of the Kubernetes API on raw JSON. What is given is what is sent: there is no model in between
- * that could drop a field it does not know. Owns content types, query parameters and paging.
+ * that could drop a field it does not know. Owns content types and query parameters.
  */
-import { abortReason } from './clock.ts';
-import { isConflict, isExpired, isNotFound } from './errors.ts';
-import { asList, asObject } from './shapes.ts';
+import { isConflict, isNotFound } from './errors.ts';
+import { pagesOf } from './pages.ts';
+import { asObject } from './shapes.ts';
 import {
   apiVersionOf,
   resourcePath,
@@ -12,7 +12,7 @@ import {
   type ObjectRef,
   type Resource,
 } from './resource.ts';
-import type { Method, Query, StreamRequest, Transport } from './transport.ts';
+import type { Method, StreamRequest, Transport } from './transport.ts';
 import type {
   ApplyOptions,
   CallOptions,
@@ -34,7 +34,6 @@ export type {
 } from './verbs.ts';
 export { fenced } from './fence.ts';
 
-const DEFAULT_PAGE_SIZE = 500;
 const CONTENT_TYPE = {
   apply: 'application/apply-patch+yaml',
   mergePatch: 'application/merge-patch+json',
@@ -89,44 +88,8 @@ export class KubeClient {
   }
 
   /** The pages of a list, each item with apiVersion and kind, which the API server leaves out of lists. */
-  async *pages(
-    resource: Resource,
-    options: ListOptions,
-    signal: AbortSignal,
-  ): AsyncGenerator<Page> {
-    const path = resourcePath(resource, { namespace: options.namespace });
-    let limit: number | undefined = options.limit ?? DEFAULT_PAGE_SIZE;
-    let continueToken: string | undefined;
-    let restarted = false;
-    do {
-      const query: Query = {
-        labelSelector: options.labelSelector,
-        fieldSelector: options.fieldSelector,
-        limit,
-        continue: continueToken,
-      };
-      let answer: unknown;
-      try {
-        answer = await this.#transport.request({ method: 'GET', path, query, signal });
-      } catch (thrown) {
-        if (continueToken === undefined || !isExpired(thrown)) throw thrown;
-        // Reading the pages took longer than the server keeps history. In one piece it cannot expire.
-        limit = undefined;
-        continueToken = undefined;
-        restarted = true;
-        continue;
-      }
-      const list = asList(answer, path);
-      const items = list.items.map((item) => ({
-        ...item,
-        apiVersion: apiVersionOf(resource),
-        kind: resource.kind,
-      }));
-      yield { items, resourceVersion: list.resourceVersion, restarted };
-      restarted = false;
-      continueToken = list.continueToken;
-    } while (continueToken !== undefined || restarted);
-    if (signal.aborted) throw abortReason(signal);
+  pages(resource: Resource, options: ListOptions, signal: AbortSignal): AsyncIterable<Page> {
+    return pagesOf(this.#transport, resource, options, signal);
   }
 
   /** Raw watch events until the server ends the stream. */

@@ -1,5 +1,6 @@
 /**
- * What went wrong with one attempt: an answer that refuses, or no answer at all. Pure but for reading the body.
+ * What came of one attempt beside what was asked for: an answer that refuses, a warning, or no answer at all.
+ * Pure but for reading the body.
  */
 import type { Dispatcher } from 'undici';
 import { abortReason } from './clock.ts';
@@ -38,6 +39,15 @@ export async function refusal(
     status: answer.statusCode,
     body: Buffer.concat(chunks).toString('utf8'),
     retryAfter: typeof retryAfter === 'string' ? retryAfter : undefined,
+  });
+}
+
+/** The texts of Warning headers, which look like `299 - "unknown field \"spec.typo\""`. */
+export function warningsOf(answer: Dispatcher.ResponseData): string[] {
+  const header = answer.headers['warning'];
+  return [header ?? []].flat().flatMap((line) => {
+    const quoted = /^\d{3} \S+ "((?:[^"\\]|\\.)*)"/.exec(line)?.[1];
+    return quoted === undefined ? [] : [quoted.replaceAll(/\\(.)/g, '$1')];
   });
 }
 

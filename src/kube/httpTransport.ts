@@ -8,7 +8,7 @@ import { scopeOf, sleep, systemClock, type Clock, type Scope } from './clock.ts'
 import { Connections } from './connections.ts';
 import { CredentialSource } from './credentials.ts';
 import { ApiError } from './errors.ts';
-import { explain, noAnswer, refusal, type Attempt } from './failure.ts';
+import { explain, noAnswer, refusal, warningsOf, type Attempt } from './failure.ts';
 import { guarded } from './guard.ts';
 import { JsonLines } from './jsonLines.ts';
 import { nextAttemptMs, type Attempts } from './retry.ts';
@@ -178,6 +178,7 @@ export class HttpTransport implements Transport {
         signal: attempt.signal,
       });
       status = answer.statusCode;
+      for (const warning of warningsOf(answer)) this.#options.warningHook?.(attempt.path, warning);
       if (status >= 200 && status < 300) return answer;
       throw await refusal(attempt, answer);
     } finally {

@@ -57,6 +57,8 @@ export interface TransportOptions {
   readonly credentialsRefreshMs?: number;
   readonly userAgent?: string;
   readonly metricsHook?: (attempt: AttemptRecord) => void;
+  /** What the API server says aside of its answer: a field that it does not know and drops, a deprecated version. */
+  readonly warningHook?: (path: string, warning: string) => void;
 }
 
 export function createTransport(kubeConfig: KubeConfig, options: TransportOptions = {}): Transport {

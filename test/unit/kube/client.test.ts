@@ -11,8 +11,11 @@ import {
   CONFIG_MAPS,
   DAEMON_SETS,
   NODES,
+  objectKey,
   PODS,
   resourcePath,
+  splitKey,
+  trimMeta,
   type KubeObject,
 } from '../../../src/kube/resource.ts';
 import { createTransport, type Transport } from '../../../src/kube/transport.ts';
@@ -291,6 +294,40 @@ describe('resourcePath', () => {
     [NODES, { namespace: 'ignored', name: 'a/../b' }, '/api/v1/nodes/a%2F..%2Fb'],
   ])('of %j with %j', (resource, of, path) => {
     expect(resourcePath(resource, of)).toBe(path);
+  });
+});
+
+describe('objectKey', () => {
+  it.each([
+    ['a', { name: 'a' }],
+    ['n/a', { namespace: 'n', name: 'a' }],
+  ])('is %s, and splitKey takes it apart again', (key, ref) => {
+    expect(objectKey(ref)).toBe(key);
+    expect(splitKey(key)).toEqual(ref);
+  });
+});
+
+describe('trimMeta', () => {
+  it('keeps what identifies and describes an object, and the annotations that are named', () => {
+    const described = {
+      name: 'a',
+      namespace: 'n',
+      uid: 'u',
+      resourceVersion: '1',
+      generation: 2,
+      labels: { l: '1' },
+      finalizers: ['f'],
+      ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'o', uid: 'ou' }],
+      creationTimestamp: '2026-01-01T00:00:00Z',
+      deletionTimestamp: '2026-01-02T00:00:00Z',
+    };
+    const annotations = { keep: '1', drop: '2' };
+    const read = { ...described, annotations, managedFields: [{}], selfLink: '/x' };
+    expect(trimMeta(read, { annotations: ['keep', 'absent'] })).toEqual({
+      ...described,
+      annotations: { keep: '1' },
+    });
+    expect(trimMeta(read)).toEqual(described);
   });
 });
 

@@ -314,6 +314,14 @@ describe('Reflector', () => {
     await eventually('the delete', () => changes.includes('-a'));
   });
 
+  it('tries a list when watches keep failing, as after a server was restored from a backup', async () => {
+    server
+      .on(LIST, list([node('a', '900')], '1000'), list([node('a', '7')], '8'))
+      .on(WATCH, failure(504, 'Timeout', 'Too large resource version'));
+    startReflector({ timing: { relistAfterFailures: 3 } });
+    await eventually('the older version', () => changes.includes('a@900→7'));
+  });
+
   it('gives items of a list their kind, which the API server leaves out', async () => {
     const kinds: unknown[] = [];
     server.on(LIST, list([node('a', '1')], '1')).on(WATCH, watch([], 'silence'));

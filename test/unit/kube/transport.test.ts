@@ -360,6 +360,21 @@ describe('Transport', () => {
     ]);
   });
 
+  it('passes on what the server warns of, such as fields that it drops', async () => {
+    const warnings: string[] = [];
+    await restart({}, { warningHook: (path, warning) => warnings.push(`${path}: ${warning}`) });
+    server.on(`GET ${PATH}`, (response) => {
+      response.setHeader('warning', [
+        '299 - "unknown field \\"spec.typo\\""',
+        '299 - "old"',
+        'noise',
+      ]);
+      response.end(JSON.stringify(ANSWER));
+    });
+    await ask();
+    expect(warnings).toEqual([`${PATH}: unknown field "spec.typo"`, `${PATH}: old`]);
+  });
+
   it('reaches a cluster that is served under a path', async () => {
     server.on('GET /k8s/clusters/c-1/api/v1/nodes/a', json(ANSWER));
     const config = kubeConfigFor({ server: `${server.url}/k8s/clusters/c-1/` });

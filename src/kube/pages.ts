@@ -1,0 +1,51 @@
+/** A list, page by page, also when reading it takes longer than the server keeps history. */
+import { abortReason } from './clock.ts';
+import { isExpired } from './errors.ts';
+import { apiVersionOf, resourcePath, type Resource } from './resource.ts';
+import { asList } from './shapes.ts';
+import type { Query, Transport } from './transport.ts';
+import type { ListOptions, Page } from './verbs.ts';
+
+const DEFAULT_PAGE_SIZE = 500;
+
+/** Throws ApiError, or the reason of the signal. */
+export async function* pagesOf(
+  transport: Transport,
+  resource: Resource,
+  options: ListOptions,
+  signal: AbortSignal,
+): AsyncGenerator<Page> {
+  const path = resourcePath(resource, { namespace: options.namespace });
+  let limit: number | undefined = options.limit ?? DEFAULT_PAGE_SIZE;
+  let continueToken: string | undefined;
+  let restarted = false;
+  do {
+    const query: Query = {
+      labelSelector: options.labelSelector,
+      fieldSelector: options.fieldSelector,
+      limit,
+      continue: continueToken,
+    };
+    let answer: unknown;
+    try {
+      answer = await transport.request({ method: 'GET', path, query, signal });
+    } catch (thrown) {
+      if (continueToken === undefined || !isExpired(thrown)) throw thrown;
+      // Reading the pages took longer than the server keeps history. In one piece it cannot expire.
+      limit = undefined;
+      continueToken = undefined;
+      restarted = true;
+      continue;
+    }
+    const list = asList(answer, path);
+    const items = list.items.map((item) => ({
+      ...item,
+      apiVersion: apiVersionOf(resource),
+      kind: resource.kind,
+    }));
+    yield { items, resourceVersion: list.resourceVersion, restarted };
+    restarted = false;
+    continueToken = list.continueToken;
+  } while (continueToken !== undefined || restarted);
+  if (signal.aborted) throw abortReason(signal);
+}
