@@ -2,7 +2,7 @@
  * Which stages a command runs, in which order, and what passes between the containers of a Pod.
  */
 import type { NodeResult, Stage } from '../../crds/nodeResult.ts';
-import { KataError } from '../../errors.ts';
+import { KataError, toKataError } from '../../errors.ts';
 import { activate } from '../stages/activate.ts';
 import type { StageContext } from '../stages/context.ts';
 import { leaveFingerprint, leaveResult, stageInTheWay } from '../stages/handoff.ts';
@@ -49,10 +49,13 @@ async function runStage(
     return new ResultBuilder(name, context).end('skipped');
   }
   const { result, watched } = await STAGE[name](context);
-  if (watched !== undefined && result.outcome === 'done') {
-    await leaveFingerprint(handoff, context.host, watched);
-  }
   await leaveResult(handoff, result);
+  if (watched !== undefined && result.outcome === 'done') {
+    // Without it the readiness probe fails, which is noticed; the result is not lost for it.
+    await leaveFingerprint(handoff, context.host, watched).catch((error: unknown) => {
+      context.observe('Fingerprint', 'failed', 0, toKataError(error));
+    });
+  }
   return result;
 }
 
