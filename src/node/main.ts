@@ -24,6 +24,9 @@ for (const event of ['uncaughtException', 'unhandledRejection'] as const) {
   });
 }
 
+// Output goes through the engine that is being restarted: losing a line must not end the run.
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+
 process.exitCode = await run(process.argv.slice(2), {
   engine,
   probeKvm,

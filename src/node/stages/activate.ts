@@ -8,7 +8,11 @@ import type { NodeResult, Outcome } from '../../crds/nodeResult.ts';
 import { KataError } from '../../errors.ts';
 import { inspectTree } from '../artifacts/inspect.ts';
 import { readVersion, versionPath } from '../artifacts/version.ts';
-import { revisionContent, type RevisionContent } from '../configuration/handlers.ts';
+import {
+  DEFAULT_HANDLER,
+  revisionContent,
+  type RevisionContent,
+} from '../configuration/handlers.ts';
 import { configurationStep, currentLinkStep } from '../configuration/steps.ts';
 import type { Engine } from '../engine/index.ts';
 import { prepareInstallation } from '../transaction/installation.ts';
@@ -75,9 +79,13 @@ function watchedFiles({ engine, content }: Activation): string[] {
   ];
 }
 
-/** A re-run of an attempt that ended badly (the Pod was restarted) answers as it did then. */
+/**
+ * A re-run of an attempt that ended badly (kubelet started the Pod's containers again) answers as it did
+ * then. One that was only stopped, by a shutdown of the node, goes on.
+ */
 function latchedAnswer({ latched }: NodeState, { attempt }: StageContext): NodeResult | undefined {
   if (latched?.attempt !== attempt || latched.stage !== 'activate') return undefined;
+  if (latched.error?.code === 'KATA_E_INTERRUPTED') return undefined;
   return ['refused', 'rolledBack', 'failed'].includes(latched.outcome) ? latched : undefined;
 }
 
@@ -100,9 +108,10 @@ export async function prepareActivation(
   builder.facts.engine = engineFacts(engine);
   const { content, skippedHandlers } = await builder.timed('Handlers', async () => {
     const offer = await inspectTree(host, versionPath(installed.digest), plan, arch);
+    const content = await revisionContent(host, plan, offer.runtimes, installed.digest);
     return {
-      content: await revisionContent(host, plan, offer.runtimes, installed.digest),
-      skippedHandlers: offer.skippedHandlers,
+      content,
+      skippedHandlers: [...offer.skippedHandlers, ...missingDefault(plan, content)],
     };
   });
   const engineSteps = context.engine.installSteps({
@@ -119,6 +128,15 @@ export async function prepareActivation(
     currentLinkStep(host, installed.digest),
   ];
   return { engine, content, installed, skippedHandlers, steps };
+}
+
+/** The default handler goes with the runtime that it is a copy of. */
+function missingDefault(
+  { defaultRuntime }: StageContext['plan'],
+  { registrations }: RevisionContent,
+): string[] {
+  const isThere = registrations.some(({ handler }) => handler === DEFAULT_HANDLER);
+  return defaultRuntime === undefined || isThere ? [] : [DEFAULT_HANDLER];
 }
 
 async function stagedVersion(

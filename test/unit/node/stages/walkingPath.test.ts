@@ -126,6 +126,18 @@ describe('from a plan to served handlers', () => {
   });
 });
 
+describe('the default handler', () => {
+  it('is left out and named when the runtime that it copies is left out', async () => {
+    const { context } = await fresh({ plan: planOf({ defaultRuntime: 'kata-clh' }) });
+    const { activated } = await applyAll(context);
+    expect(activated.result).toMatchObject({
+      outcome: 'done',
+      handlers: ['kata-fc', 'kata-qemu'],
+      skippedHandlers: ['kata'],
+    });
+  });
+});
+
 describe('remove', () => {
   it('leaves the host as it was before the first run', async () => {
     const { context, engine } = await fresh();
@@ -197,6 +209,26 @@ describe('a failed activation', () => {
     expect((await activate(context)).result).toEqual(result);
     expect(await readFile(context.host.at(ENGINE_CONFIG), 'utf8')).toBe(ORIGINAL_CONFIG);
     expect((await activate({ ...context, attempt: 'attempt-2' })).result.outcome).toBe('done');
+  });
+
+  it('that was only stopped goes on when its containers are started again', async () => {
+    const { context, engine } = await fresh();
+    await stage(context);
+    const stop = new AbortController();
+    const stopped = await activate({
+      ...context,
+      signal: stop.signal,
+      observe: (step) => {
+        if (step === 'EngineConfiguration') stop.abort();
+      },
+    });
+    expect(stopped.result).toMatchObject({
+      outcome: 'rolledBack',
+      error: { code: 'KATA_E_INTERRUPTED', step: 'EngineRestart' },
+    });
+    expect(await readFile(context.host.at(ENGINE_CONFIG), 'utf8')).toBe(ORIGINAL_CONFIG);
+    expect((await activate(context)).result).toMatchObject({ outcome: 'done' });
+    expect(engine.loaded).toEqual(['kata-fc', 'kata-qemu']);
   });
 
   it('says so when nothing is staged', async () => {
