@@ -4,7 +4,7 @@
  * Owns the life of a cluster: what Docker holds under its label is the truth, and `up` adds what is
  * missing. It must never change a node that exists, nor end with the process that started it.
  */
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { access, mkdir, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { adminKubeconfig, ensureControlPlane } from './controlPlane.ts';
 import { clusterContainers } from './docker.ts';
@@ -148,6 +148,7 @@ export class Cluster extends KubeTools {
   async #bringUp(spec: ClusterSpec): Promise<void> {
     const directory = clusterDirectory(this.name);
     await mkdir(directory, { recursive: true, mode: 0o700 });
+    await this.#removeLeftovers(directory);
     const index = await ensureNetwork(this.name);
     const pki = await Pki.open(join(directory, 'pki'));
     const containers = await clusterContainers(this.name);
@@ -172,6 +173,18 @@ export class Cluster extends KubeTools {
       await this.loadImage(IMAGES.busybox);
     });
     await this.#progress.step('nodes Ready', () => waitNodesReady(this, expected, spec.signal));
+  }
+
+  /** Containers whose certificates are gone are of a checkout that was deleted: nobody can speak to them. */
+  async #removeLeftovers(directory: string): Promise<void> {
+    const hasCertificates = await access(join(directory, 'pki', 'ca.key')).then(
+      () => true,
+      () => false,
+    );
+    if (hasCertificates || (await clusterContainers(this.name)).length === 0) return;
+    await this.#progress.step(`remove what is left of an earlier cluster ${this.name}`, () =>
+      this.#nodes.removeCluster(),
+    );
   }
 
   /** Returns for each node from when on its Ready condition counts: a stopped one keeps its last for a while. */

@@ -29,6 +29,9 @@ export async function run(
     loadKubeConfig(options.kubeconfig === undefined ? {} : { kubeconfig: options.kubeconfig }),
     {
       userAgent: 'kata-operator',
+      warningHook: (path, text) => {
+        log.warn({ path, text }, 'the API server warns');
+      },
       metricsHook: ({ method, path, status }) => {
         metrics.requests.inc({ method, resource: resourceOfPath(path), code: String(status) });
       },
