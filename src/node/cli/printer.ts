@@ -36,13 +36,13 @@ export class Printer {
     else this.#output.out(line);
   };
 
-  result(result: NodeResult): void {
+  result(command: string, result: NodeResult): void {
     if (this.#format === 'json') {
       this.#output.out(`${JSON.stringify(result)}\n`);
       return;
     }
     const { outcome, error, handlers, skippedHandlers, durationMs } = result;
-    this.#output.out(`${result.stage}: ${outcome} in ${durationMs} ms\n`);
+    this.#output.out(`${command}: ${outcome} in ${durationMs} ms\n`);
     if (handlers.length > 0) this.#output.out(`handlers: ${handlers.join(', ')}\n`);
     if (skippedHandlers !== undefined)
       this.#output.out(`left out: ${skippedHandlers.join(', ')}\n`);

@@ -117,7 +117,7 @@ const STAGES_OF: Readonly<
 };
 
 async function conclude(result: NodeResult, options: Options, printer: Printer): Promise<number> {
-  printer.result(result);
+  printer.result(options.command, result);
   if (options.result !== undefined) await writeFile(options.result, resultMessage(result));
   return EXIT[result.outcome];
 }
@@ -136,10 +136,10 @@ async function showStatus(
 async function showPlan(context: StageContext, printer: Printer): Promise<number> {
   const checked = await preflight(context);
   if (checked.outcome !== 'done') {
-    printer.result(checked);
+    printer.result('plan', checked);
     return EXIT[checked.outcome];
   }
-  const steps = await planned(context).catch((error: unknown) => {
+  const steps = await planned({ ...context, observe: () => undefined }).catch((error: unknown) => {
     if (error instanceof StageFailure && error.error.code === 'KATA_E_ARTIFACT_NOT_FOUND')
       return undefined;
     throw error;

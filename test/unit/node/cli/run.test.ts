@@ -45,7 +45,7 @@ describe('kata-node by hand', () => {
     expect([code, err]).toEqual([0, '']);
     expect(out).toMatch(/^KVM: ok \(\d+ ms\)$/m);
     expect(out).toMatch(/^EngineConfiguration: changed \(\d+ ms\)$/m);
-    expect(out).toMatch(/^activate: done in \d+ ms\nhandlers: kata-fc, kata-qemu$/m);
+    expect(out).toMatch(/^apply: done in \d+ ms\nhandlers: kata-fc, kata-qemu$/m);
     expect(engine.loaded).toEqual(['kata-fc', 'kata-qemu']);
   });
 
