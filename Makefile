@@ -6,7 +6,7 @@ SHELL := /bin/bash
 CLUSTER ?= local
 BOOTSTRAP := hack/bootstrap.sh
 # Node 24 comes from the npm registry with the other dependencies: the system's Node may be older.
-NODE := PATH="$(CURDIR)/node_modules/.node:$(CURDIR)/node_modules/.bin:$$PATH"
+NODE := PATH="$(CURDIR)/node_modules/.bin:$$PATH"
 
 .PHONY: help
 help: ## Show this list

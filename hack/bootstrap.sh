@@ -111,8 +111,8 @@ link_node() {
 	esac
 	binary=$PWD/node_modules/node-linux-$architecture/bin/node
 	[ -x "$binary" ] || die "$binary is missing: remove node_modules and run this again"
-	mkdir -p node_modules/.node
-	ln -sfn "$binary" node_modules/.node/node
+	# npm puts this directory first in the PATH of scripts, and so does the Makefile.
+	ln -sfn "$binary" node_modules/.bin/node
 }
 
 # Prints the path of a Go that is new enough, or that can fetch a newer one by itself (1.21 and later).
