@@ -14,7 +14,7 @@ import { ensureKind, KindNodes } from './kind.ts';
 import { KubeTools } from './kubeTools.ts';
 import { checkName, containerName, controlPlaneName, NODE_COUNT_MAX } from './layout.ts';
 import { withLock } from './lock.ts';
-import { ensureNetwork, findNetwork, setRoutes } from './network.ts';
+import { ensureNetwork, findNetwork, networkOwner, setRoutes } from './network.ts';
 import { machineHasKvm, startNode, type NodeRecord, type NodeSpec } from './node.ts';
 import { clusterDirectory } from './paths.ts';
 import { Pki } from './pki.ts';
@@ -149,7 +149,7 @@ export class Cluster extends KubeTools {
     const directory = clusterDirectory(this.name);
     await mkdir(directory, { recursive: true, mode: 0o700 });
     await this.#removeLeftovers(directory);
-    const index = await ensureNetwork(this.name);
+    const index = await ensureNetwork(this.name, directory);
     const pki = await Pki.open(join(directory, 'pki'));
     const containers = await clusterContainers(this.name);
     await this.#progress.step('control plane', async () => {
@@ -175,13 +175,20 @@ export class Cluster extends KubeTools {
     await this.#progress.step('nodes Ready', () => waitNodesReady(this, expected, spec.signal));
   }
 
-  /** Containers whose certificates are gone are of a checkout that was deleted: nobody can speak to them. */
+  /**
+   * A cluster of this name that another checkout started is left alone while that checkout has its
+   * certificates; when they are gone, nobody can speak to it any more, and it is removed.
+   */
   async #removeLeftovers(directory: string): Promise<void> {
-    const hasCertificates = await access(join(directory, 'pki', 'ca.key')).then(
-      () => true,
-      () => false,
-    );
-    if (hasCertificates || (await clusterContainers(this.name)).length === 0) return;
+    if (await hasCertificates(directory)) return;
+    if ((await clusterContainers(this.name)).length === 0) return;
+    const owner = await networkOwner(this.name);
+    if (owner !== undefined && (await hasCertificates(owner))) {
+      throw new Error(
+        `cluster "${this.name}" belongs to another checkout (${owner}): choose another name, or run ` +
+          `"node e2e/main.ts down --name ${this.name}" if nobody needs it`,
+      );
+    }
     await this.#progress.step(`remove what is left of an earlier cluster ${this.name}`, () =>
       this.#nodes.removeCluster(),
     );
@@ -215,6 +222,12 @@ export class Cluster extends KubeTools {
     return expected;
   }
 }
+
+const hasCertificates = (directory: string): Promise<boolean> =>
+  access(join(directory, 'pki', 'ca.key')).then(
+    () => true,
+    () => false,
+  );
 
 const lockFile = (name: string): string => `${clusterDirectory(name)}.lock`;
 

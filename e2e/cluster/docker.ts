@@ -103,3 +103,8 @@ export async function imageKey(reference: string): Promise<string | undefined> {
 export async function imageId(reference: string): Promise<string> {
   return output(['docker', 'image', 'inspect', '--format', '{{.Id}}', reference]);
 }
+
+/** Removes images of ours that lost their tag to a newer one and that no container uses. */
+export async function removeReplacedImages(): Promise<void> {
+  await run(['docker', 'image', 'prune', '--force', '--filter', `label=${KEY_LABEL}`]);
+}

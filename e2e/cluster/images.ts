@@ -9,7 +9,7 @@ import { access, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { componentKey, type ComponentName } from './components.ts';
 import { debootstrapTar } from './debian.ts';
-import { imageKey } from './docker.ts';
+import { imageKey, removeReplacedImages } from './docker.ts';
 import { buildSystemImage, importBusybox, importPause, importTar } from './imageBuild.ts';
 import { withLock } from './lock.ts';
 import { CACHE, IMAGE_FILES } from './paths.ts';
@@ -79,7 +79,9 @@ export async function buildImages(progress: Progress, signal?: AbortSignal): Pro
       key: string,
       make: () => Promise<void>,
     ): Promise<void> => {
-      if ((await imageKey(reference)) !== key) await progress.step(`image ${reference}`, make);
+      if ((await imageKey(reference)) === key) return;
+      await progress.step(`image ${reference}`, make);
+      await removeReplacedImages();
     };
     await ensure(IMAGES.base, BASE_KEY, () =>
       importTar(ROOT_TAR, IMAGES.base, BASE_KEY, ['ENV container=docker', 'CMD ["/sbin/init"]']),

@@ -8,6 +8,8 @@ import { NETWORK_COUNT, networkCidr, networkIndex, networkName } from './layout.
 import { nodeAddress, podCidr } from './layout.ts';
 import { CommandError, output, run, runAny } from './process.ts';
 
+const OWNER_LABEL = 'dev.kata-operator.directory';
+
 /** The index of a cluster's network, or undefined when it has none. */
 export async function findNetwork(cluster: string): Promise<number | undefined> {
   const format = '{{range .IPAM.Config}}{{.Subnet}}{{end}}';
@@ -23,14 +25,25 @@ export async function findNetwork(cluster: string): Promise<number | undefined> 
   return index;
 }
 
+/** The directory that holds the certificates of a cluster, as its network's label says. */
+export async function networkOwner(cluster: string): Promise<string | undefined> {
+  const format = `{{index .Labels "${OWNER_LABEL}"}}`;
+  const result = await runAny([
+    ...['docker', 'network', 'inspect', '--format', format, networkName(cluster)],
+  ]);
+  const owner = result.stdout.toString('utf8').trim();
+  return result.exitCode === 0 && owner !== '' ? owner : undefined;
+}
+
 /** Makes the network of a cluster with the first free index, unless it exists. */
-export async function ensureNetwork(cluster: string): Promise<number> {
+export async function ensureNetwork(cluster: string, owner: string): Promise<number> {
   const existing = await findNetwork(cluster);
   if (existing !== undefined) return existing;
   for (let index = 0; index < NETWORK_COUNT; index++) {
     const result = await runAny([
       ...['docker', 'network', 'create', '--subnet', networkCidr(index)],
-      ...['--label', `${CLUSTER_LABEL}=${cluster}`, networkName(cluster)],
+      ...['--label', `${CLUSTER_LABEL}=${cluster}`, '--label', `${OWNER_LABEL}=${owner}`],
+      networkName(cluster),
     ]);
     if (result.exitCode === 0) return index;
     if (!/overlap/i.test(result.stderr)) {

@@ -1,8 +1,8 @@
 /**
  * The certificates of one cluster, made by openssl, kept in the cluster's directory.
  *
- * Owns the certificate authority and who is who. It must never replace a file that exists: running
- * components hold it.
+ * Owns the certificate authority and who is who. It must never replace what still fits: running components
+ * hold it.
  */
 import { access, chmod, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -39,10 +39,12 @@ export class Pki {
     return readFile(this.#path(file), 'utf8');
   }
 
-  /** Issues `<file>.crt` and `<file>.key`, unless they are there. */
+  /** Issues `<file>.crt` and `<file>.key`, unless they are there for the same identity. */
   async issue(identity: Identity): Promise<void> {
     const certificate = this.#path(`${identity.file}.crt`);
-    if (await exists(certificate)) return;
+    const record = this.#path(`${identity.file}.json`);
+    const wanted = JSON.stringify(identity);
+    if ((await readFile(record, 'utf8').catch(() => '')) === wanted) return;
     await this.#makeKey(`${identity.file}.key`);
     const extensions = this.#path(`${identity.file}.ext`);
     await writeFile(extensions, extensionText(identity));
@@ -58,6 +60,7 @@ export class Pki {
       ...['-extfile', extensions, '-out', `${certificate}.new`],
     ]);
     await rename(`${certificate}.new`, certificate);
+    await writeFile(record, wanted);
   }
 
   async #makeAuthority(): Promise<void> {

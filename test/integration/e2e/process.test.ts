@@ -62,4 +62,14 @@ describe('the certificates of a cluster', () => {
     await reopened.issue(identity);
     expect((await readFile(certificate)).equals(before)).toBe(true);
   });
+
+  test('are issued again for a host that got another address', async () => {
+    const pki = await Pki.open(directory);
+    const host = { file: 'server', commonName: 'system:node:a' };
+    await pki.issue({ ...host, names: ['IP:10.210.0.21'] });
+    await pki.issue({ ...host, names: ['IP:10.210.0.22'] });
+    const certificate = join(directory, 'server.crt');
+    const shown = await output(['openssl', 'x509', '-noout', '-text', '-in', certificate]);
+    expect(shown).toContain('IP Address:10.210.0.22');
+  });
 });
