@@ -284,6 +284,18 @@ describe.runIf(process.getuid?.() === 0)('chroot', () => {
   });
 });
 
+describe('syncfs', () => {
+  test('flushes the file system of a directory and says nothing', async () => {
+    expect(await helper('syncfs', tmpdir())).toMatchObject({ status: 0, stdout: '', stderr: '' });
+  });
+
+  test('names the directory that it cannot open', async () => {
+    const ended = await helper('syncfs', '/nowhere');
+    expect(ended.status).toBe(1);
+    expect(ended.stderr).toBe('syncfs /nowhere: No such file or directory\n');
+  });
+});
+
 test('uname prints the release of the kernel', async () => {
   expect((await helper('uname')).stdout).toBe(`${release()}\n`);
 });

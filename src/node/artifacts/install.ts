@@ -123,7 +123,7 @@ async function fillVersion(options: InstallOptions, signal: AbortSignal): Promis
     model.checkLinks();
     const version = await readArtifactsVersion(host, partial, plan.version);
     await inspectTree(host, partial, plan, arch);
-    await writer.flush(model);
+    await writer.flush(model, signal);
     const manifest: VersionManifest = {
       manifestVersion: MANIFEST_VERSION,
       digest,
@@ -135,7 +135,6 @@ async function fillVersion(options: InstallOptions, signal: AbortSignal): Promis
     await completeVersion(host, manifest);
     return writer.bytesWritten;
   } catch (error) {
-    await writer.abandon();
     await discardPartial(host, digest);
     throw await explain(error, options);
   }

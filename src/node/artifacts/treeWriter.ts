@@ -9,7 +9,8 @@ import { createHash } from 'node:crypto';
 import { link, mkdir, open, symlink, unlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KataError } from '../../errors.ts';
-import { syncDirectory } from '../host/hostFile.ts';
+import { flushFileSystem } from '../host/helper.ts';
+import { syncFile } from '../host/hostFile.ts';
 import { errnoOf } from '../host/ioError.ts';
 import type { Placement, TreeModel } from './treeModel.ts';
 
@@ -23,14 +24,9 @@ export type ManifestEntry =
     }
   | { readonly path: string; readonly type: 'symlink'; readonly target: string };
 
-// fsync of a file waits for the disk, not for us: several may wait at once while the next is unpacked.
-const MAX_PENDING_FLUSHES = 8;
-
 export class TreeWriter {
   readonly #root: string;
   readonly #entries = new Map<string, ManifestEntry>();
-  readonly #flushes = new Set<Promise<void>>();
-  #flushError: unknown;
   #bytesWritten = 0;
 
   /** `root` is a directory that exists and is empty, as this process finds it. */
@@ -56,7 +52,6 @@ export class TreeWriter {
     }
     const { path } = placement;
     if (placement.replaces) {
-      await this.#settle();
       await unlink(this.#at(path));
       this.#entries.delete(path);
     }
@@ -78,16 +73,17 @@ export class TreeWriter {
     }
   }
 
-  /** Returns when every file and directory is on disk. */
-  async flush(model: TreeModel): Promise<void> {
-    await this.#settle();
-    for (const directory of model.directories()) await syncDirectory(this.#at(directory));
-    await syncDirectory(this.#root);
-  }
-
-  /** Waits for what is under way, whatever became of it: nothing may write after the tree is given up. */
-  async abandon(): Promise<void> {
-    await Promise.allSettled(this.#flushes);
+  /**
+   * Returns when every file and directory is on disk. One flush of the file system takes half a second where
+   * fsync of each of a thousand files takes four; it waits for what others wrote there, too.
+   */
+  async flush(model: TreeModel, signal: AbortSignal): Promise<void> {
+    if (await flushFileSystem(this.#root, signal)) return;
+    for (const { path, type } of this.#entries.values()) {
+      if (type === 'file') await syncFile(this.#at(path));
+    }
+    for (const directory of model.directories()) await syncFile(this.#at(directory));
+    await syncFile(this.#root);
   }
 
   #at(path: string): string {
@@ -105,42 +101,24 @@ export class TreeWriter {
     const file = await open(this.#at(path), 'wx', 0o600);
     const hash = createHash('sha256');
     let sizeBytes = 0;
+    let writing: Promise<void> = Promise.resolve();
     try {
       for await (const chunk of content) {
+        // One write is under way while the next chunk is unpacked and hashed.
+        await writing;
+        writing = writeAll(file, chunk);
+        writing.catch(() => undefined); // awaited above or below
         hash.update(chunk);
-        await writeAll(file, chunk);
         sizeBytes += chunk.length;
         this.#bytesWritten += chunk.length;
       }
+      await writing;
       await file.chmod(mode);
-    } catch (error) {
+    } finally {
+      await writing.catch(() => undefined); // nothing may write into a file that is closed
       await file.close();
-      throw error;
     }
     this.#entries.set(path, { path, type: 'file', sizeBytes, mode, sha256: hash.digest('hex') });
-    await this.#flushLater(file);
-  }
-
-  async #flushLater(file: FileHandle): Promise<void> {
-    const flush = file
-      .sync()
-      .finally(() => file.close())
-      .catch((error: unknown) => {
-        this.#flushError ??= error;
-      })
-      .finally(() => this.#flushes.delete(flush));
-    this.#flushes.add(flush);
-    if (this.#flushes.size >= MAX_PENDING_FLUSHES) await Promise.race(this.#flushes);
-    this.#throwFlushError();
-  }
-
-  async #settle(): Promise<void> {
-    await Promise.all(this.#flushes);
-    this.#throwFlushError();
-  }
-
-  #throwFlushError(): void {
-    if (this.#flushError !== undefined) throw this.#flushError as Error;
   }
 }
 

@@ -8,7 +8,7 @@ import { mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promis
 import { join } from 'node:path';
 import { z } from 'zod';
 import { HOST_PATHS } from '../../crds/names.ts';
-import { syncDirectory } from '../host/hostFile.ts';
+import { syncFile } from '../host/hostFile.ts';
 import { errnoOf, ioError } from '../host/ioError.ts';
 import type { Host } from '../host/host.ts';
 import { COMPLETE_MARKER } from './treeModel.ts';
@@ -83,11 +83,11 @@ export async function completeVersion(host: Host, manifest: VersionManifest): Pr
     } finally {
       await marker.close();
     }
-    await syncDirectory(host.at(partial));
+    await syncFile(host.at(partial));
     // Only a directory without a marker can be here: readVersion would have found a complete one.
     await rm(host.at(path), { recursive: true, force: true });
     await rename(host.at(partial), host.at(path));
-    await syncDirectory(host.at(HOST_PATHS.versions));
+    await syncFile(host.at(HOST_PATHS.versions));
   } catch (error) {
     throw ioError(path, error);
   }

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { HOST_PATHS } from '../../crds/names.ts';
 import { KataError } from '../../errors.ts';
 import { isDirectory, makeDirectories } from '../host/directories.ts';
-import { syncDirectory, writeHostFile } from '../host/hostFile.ts';
+import { syncFile, writeHostFile } from '../host/hostFile.ts';
 import { errnoOf, ioError } from '../host/ioError.ts';
 import type { Host } from '../host/host.ts';
 import { CURRENT_LINK, readCurrentLink } from '../transaction/installation.ts';
@@ -87,7 +87,7 @@ async function replaceLink(host: Host, target: string): Promise<void> {
     await rm(host.at(temporary), { force: true });
     await symlink(target, host.at(temporary));
     await rename(host.at(temporary), host.at(CURRENT_LINK));
-    await syncDirectory(host.at(HOST_PATHS.installation));
+    await syncFile(host.at(HOST_PATHS.installation));
   } catch (error) {
     throw ioError(CURRENT_LINK, error);
   }

@@ -4,7 +4,7 @@
  */
 import { mkdir, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { syncDirectory } from './hostFile.ts';
+import { syncFile } from './hostFile.ts';
 import { errnoOf, ioError } from './ioError.ts';
 import type { Host } from './host.ts';
 
@@ -18,7 +18,7 @@ export async function makeDirectories(host: Host, path: string, mode = 0o755): P
   for (const at of missing) {
     try {
       await mkdir(host.at(at), { mode });
-      await syncDirectory(host.at(dirname(at)));
+      await syncFile(host.at(dirname(at)));
     } catch (error) {
       if (errnoOf(error) !== 'EEXIST' || !(await isDirectory(host, at))) throw ioError(at, error);
     }

@@ -1,8 +1,8 @@
 /**
- * What only the small C helper can do: ask KVM by ioctl, and hold file locks.
+ * What only the small C helper can do: ask KVM by ioctl, hold file locks, flush a whole file system.
  *
- * By hand the helper may be missing. Then KVM is judged by opening its device, and locks are held by
- * flock(1) of util-linux, which every distribution has.
+ * By hand the helper may be missing. Then KVM is judged by opening its device, locks are held by flock(1)
+ * of util-linux, which every distribution has, and files are flushed one by one.
  */
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
 import { open } from 'node:fs/promises';
@@ -57,6 +57,28 @@ export async function probeKvm(device: string, signal: AbortSignal): Promise<Kvm
     return errnoOf(error) === 'ENOENT'
       ? openKvm(device)
       : { usable: false, cause: `the check failed: ${causeOf(error)}` };
+  }
+}
+
+/**
+ * syncfs(2) of the file system that holds `directory`: what is dirty there is on disk afterwards, whoever
+ * wrote it. False when there is no helper. Throws KATA_E_IO with what the kernel says.
+ */
+export async function flushFileSystem(directory: string, signal: AbortSignal): Promise<boolean> {
+  const child = start(helperPath(), ['syncfs', directory], signal);
+  const closed = new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  try {
+    child.stdin.end();
+    const [code, complaint] = await Promise.all([closed, text(child.stderr)]);
+    if (code === 0) return true;
+    throw new KataError('KATA_E_IO', { path: directory, cause: complaint.trim() });
+  } catch (error) {
+    signal.throwIfAborted();
+    if (errnoOf(error) === 'ENOENT') return false;
+    throw error;
   }
 }
 

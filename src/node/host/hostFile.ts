@@ -47,7 +47,7 @@ export async function writeHostFile(host: Host, file: HostFile, bytes: Uint8Arra
   try {
     await writeDurably(host.at(temporary), bytes, file);
     await rename(host.at(temporary), host.at(file.path));
-    await syncDirectory(host.at(dirname(file.path)));
+    await syncFile(host.at(dirname(file.path)));
   } catch (error) {
     await rm(host.at(temporary), { force: true });
     throw ioError(file.path, error);
@@ -75,7 +75,7 @@ export async function writeDurably(
 export async function removeHostFile(host: Host, path: string): Promise<void> {
   try {
     await rm(host.at(path), { force: true });
-    await syncDirectory(host.at(dirname(path)));
+    await syncFile(host.at(dirname(path)));
   } catch (error) {
     throw ioError(path, error);
   }
@@ -129,7 +129,8 @@ async function linkTarget(at: string, shown: string): Promise<string | undefined
   }
 }
 
-export async function syncDirectory(at: string): Promise<void> {
+/** fsync of a file or directory. */
+export async function syncFile(at: string): Promise<void> {
   const handle = await open(at, 'r');
   try {
     await handle.sync();

@@ -9,7 +9,7 @@ import { access, lstat, readdir, readlink, rename, rm, rmdir } from 'node:fs/pro
 import { dirname, join } from 'node:path';
 import { HOST_PATHS } from '../../crds/names.ts';
 import { makeDirectories } from '../host/directories.ts';
-import { syncDirectory, writeDurably } from '../host/hostFile.ts';
+import { syncFile, writeDurably } from '../host/hostFile.ts';
 import { errnoOf, ioError } from '../host/ioError.ts';
 import type { Host } from '../host/host.ts';
 import { EMPTY_STATE, STATE_FILE, type NodeState } from './journal.ts';
@@ -27,7 +27,7 @@ export async function prepareInstallation(host: Host): Promise<void> {
     await removeTemporaries(host);
     if (!(await exists(host.at(HOST_PATHS.installation)))) await create(host);
     for (const path of OWN) await makeDirectories(host, path);
-    await syncDirectory(host.at(HOST_PATHS.installation));
+    await syncFile(host.at(HOST_PATHS.installation));
   } catch (error) {
     throw ioError(HOST_PATHS.installation, error);
   }
@@ -44,10 +44,10 @@ async function create(host: Host): Promise<void> {
     Buffer.from(`${JSON.stringify(state, null, 1)}\n`),
     owner,
   );
-  await syncDirectory(host.at(within(temporary, HOST_PATHS.state)));
-  await syncDirectory(host.at(temporary));
+  await syncFile(host.at(within(temporary, HOST_PATHS.state)));
+  await syncFile(host.at(temporary));
   await rename(host.at(temporary), host.at(HOST_PATHS.installation));
-  await syncDirectory(host.at(PARENT));
+  await syncFile(host.at(PARENT));
 }
 
 function within(temporary: string, path: string): string {
@@ -80,7 +80,7 @@ export async function removeInstallation(host: Host, created: readonly string[])
       await rm(host.at(HOST_PATHS.state), { recursive: true, force: true });
     }
     if (created.includes(PARENT)) await removeIfEmpty(host.at(PARENT));
-    if (await exists(host.at(PARENT))) await syncDirectory(host.at(PARENT));
+    if (await exists(host.at(PARENT))) await syncFile(host.at(PARENT));
   } catch (error) {
     throw ioError(HOST_PATHS.installation, error);
   }

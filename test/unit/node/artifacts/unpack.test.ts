@@ -31,7 +31,7 @@ async function unpack(archives: readonly Buffer[], limits?: TreeLimits) {
     await unpackArchive({ archive: `archive-${i}.tar`, compressed, model, writer, signal });
   }
   model.checkLinks();
-  await writer.flush(model);
+  await writer.flush(model, signal);
   return { directory, entries: writer.entries() };
 }
 
