@@ -22,7 +22,7 @@ export interface Intention {
 }
 
 /** An intermediate phase is shown when it has lasted this long: a fast install costs no extra write. */
-export const PROGRESS_WRITE_MS = 10_000;
+export const PROGRESS_WRITE_MS = 15_000;
 
 export function nodeWrites(
   deployment: KataDeploymentView,
@@ -58,20 +58,37 @@ export function nodeWrites(
       seen: kataNode?.resourceVersion ?? '',
     });
   }
-  // While an attempt is under way labels say what was last recorded, so that it costs one write, at its end.
-  const ended = intention.status !== undefined && ENDED.includes(intention.status.phase);
-  const labels = nodeLabels({
-    deployment: deployment.name,
-    claimed: intention.claimed,
-    status: ended ? intention.status : kataNode?.status,
-    advertise: intention.advertise,
-  });
+  const labels = labelsNow(deployment, member, intention);
   if (!sameLabels(labels, ownLabels(node.labels))) writes.push(labelWrite(member, labels));
   const { restartPod } = intention;
   if (restartPod !== undefined) {
     writes.push({ verb: 'delete', kind: 'Pod', name: restartPod.name, uid: restartPod.uid });
   }
   return writes;
+}
+
+/**
+ * What an attempt has found becomes a label when it has ended; until then only the claim changes, and what must
+ * no longer be promised is withdrawn.
+ */
+function labelsNow(
+  deployment: KataDeploymentView,
+  { node }: Member,
+  { status, claimed, advertise }: Intention,
+): Record<string, string> {
+  if (status !== undefined && ENDED.includes(status.phase)) {
+    return nodeLabels({ deployment: deployment.name, claimed, status, advertise });
+  }
+  const claim = nodeLabels({
+    deployment: deployment.name,
+    claimed,
+    status: undefined,
+    advertise: false,
+  });
+  const kept = Object.entries(ownLabels(node.labels)).filter(
+    ([key]) => key !== LABEL.claim && (advertise || key === LABEL.kvm),
+  );
+  return { ...Object.fromEntries(kept), ...claim };
 }
 
 /** All labels of ours go, and the KataNode with them. */
