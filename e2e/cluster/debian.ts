@@ -13,12 +13,13 @@ import { output, run } from './process.ts';
 export type Suite = 'bookworm' | 'trixie' | 'forky';
 
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
-const DEFAULT_MIRROR = 'http://deb.debian.org/debian';
+/** debootstrap knows Debian's own mirror. */
+const DEBOOTSTRAP_SCRIPT = '/usr/share/debootstrap/scripts/sid';
 
 /** Debian's name for this machine's architecture. */
 export const debianArchitecture = (): string => (process.arch === 'x64' ? 'amd64' : process.arch);
 
-/** The mirror: DEBIAN_MIRROR, else the one apt is configured with, else Debian's own. */
+/** The mirror: DEBIAN_MIRROR, else the one apt is configured with, else debootstrap's (on Ubuntu). */
 export async function debianMirror(): Promise<string> {
   const named = process.env['DEBIAN_MIRROR'];
   if (named !== undefined && named !== '') return named;
@@ -27,7 +28,14 @@ export async function debianMirror(): Promise<string> {
   );
   const debian = uris.split('\n').find((line) => line.endsWith(' Debian'));
   const site = debian?.split(' ')[0];
-  return site === undefined || site.includes('security') ? DEFAULT_MIRROR : site;
+  return site === undefined || site.includes('security') ? defaultMirror() : site;
+}
+
+async function defaultMirror(): Promise<string> {
+  const script = await readFile(DEBOOTSTRAP_SCRIPT, 'utf8');
+  const mirror = /^\s*default_mirror\s+(\S+)/m.exec(script)?.[1];
+  if (mirror !== undefined) return mirror;
+  throw new Error('no Debian mirror is known: set DEBIAN_MIRROR to the URL of one');
 }
 
 /** A directory into which these packages of a suite, without their dependencies, are unpacked. */
