@@ -13,13 +13,13 @@ import { output, run } from './process.ts';
 export type Suite = 'bookworm' | 'trixie' | 'forky';
 
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg';
-/** debootstrap knows Debian's own mirror. */
-const DEBOOTSTRAP_SCRIPT = '/usr/share/debootstrap/scripts/sid';
+/** A shell script that knows its distribution's own mirror. */
+const DEBOOTSTRAP = '/usr/sbin/debootstrap';
 
 /** Debian's name for this machine's architecture. */
 export const debianArchitecture = (): string => (process.arch === 'x64' ? 'amd64' : process.arch);
 
-/** The mirror: DEBIAN_MIRROR, else the one apt is configured with, else debootstrap's (on Ubuntu). */
+/** The mirror: DEBIAN_MIRROR, else the one apt is configured with, else debootstrap's. */
 export async function debianMirror(): Promise<string> {
   const named = process.env['DEBIAN_MIRROR'];
   if (named !== undefined && named !== '') return named;
@@ -32,8 +32,8 @@ export async function debianMirror(): Promise<string> {
 }
 
 async function defaultMirror(): Promise<string> {
-  const script = await readFile(DEBOOTSTRAP_SCRIPT, 'utf8');
-  const mirror = /^\s*default_mirror\s+(\S+)/m.exec(script)?.[1];
+  const script = await readFile(DEBOOTSTRAP, 'utf8');
+  const mirror = /^DEF_MIRROR="(\S+\/debian)"$/m.exec(script)?.[1];
   if (mirror !== undefined) return mirror;
   throw new Error('no Debian mirror is known: set DEBIAN_MIRROR to the URL of one');
 }
