@@ -88,18 +88,28 @@ function install(
   };
 }
 
-/** A bad specification stops everything new and undoes nothing: nodes keep what they have. */
+/**
+ * A bad specification starts nothing and undoes nothing: nodes keep what they have, and what is under way on
+ * them is followed to its end.
+ */
 function refuse(o: Observed, error: KataError, nowMs: number): Decision {
-  return { writes: statusWrites(o, refusedStatus(o, error, nowMs)), wakeAfterMs: undefined };
+  const members = membership(o, specOrDefaults(o), NO_REVISION, nowMs);
+  const writes = members.pool.flatMap((member) =>
+    installOnNode(o, member, NO_REVISION, false, nowMs),
+  );
+  return {
+    writes: [...writes, ...statusWrites(o, refusedStatus(o, error, nowMs))],
+    wakeAfterMs: wakeAfterMs(members),
+  };
 }
 
 function uninstall(o: Observed, nowMs: number): Decision {
-  const spec = o.parsed.ok ? o.parsed.spec : undefined;
-  const members = membership(o, specForRemoval(spec), '', nowMs);
+  const spec = specOrDefaults(o);
+  const members = membership(o, spec, NO_REVISION, nowMs);
   const removals = members.leaving.map((member) => removeFromNode(o, member, nowMs));
   const nodesLeft = members.leaving.length > 0 || members.orphans.length > 0;
   const writes: Write[] = [
-    ...(nodesLeft ? ensureRevisions(o, specForRemoval(spec), undefined, members) : []),
+    ...(nodesLeft ? ensureRevisions(o, spec, undefined, members) : []),
     ...orphanWrites(members),
     ...removals.flatMap((removal) => removal.writes),
     ...collectRevisions(o, undefined, members),
@@ -146,9 +156,11 @@ function finalizerWrite(o: Observed, present: boolean): Write {
   };
 }
 
-/** Removal must work whatever became of the specification: without one, the defaults. */
-function specForRemoval(spec: KataDeploymentSpec | undefined): KataDeploymentSpec {
-  return spec ?? DEFAULT_SPEC;
+/** What must go on whatever became of the specification goes on with the defaults. */
+function specOrDefaults(o: Observed): KataDeploymentSpec {
+  return o.parsed.ok ? o.parsed.spec : DEFAULT_SPEC;
 }
 
 const DEFAULT_SPEC = kataDeploymentSpec.parse({});
+/** No node is at it: nothing is a target. */
+const NO_REVISION = '';

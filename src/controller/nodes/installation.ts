@@ -53,7 +53,7 @@ function keepOrRetry(member: Member, nowMs: number): Intention | undefined {
           ...(retry.handled === undefined ? {} : { retryHandled: retry.handled }),
         };
   // A node that cannot run Kata needs no Pod: without the claim the DaemonSet takes it away.
-  const letGo = state === 'unsupported' && retry === undefined;
+  const letGo = status?.phase === 'Unsupported' && state !== 'inProgress' && retry === undefined;
   return {
     spec,
     claimed: letGo ? undefined : kataNode.spec.revision,

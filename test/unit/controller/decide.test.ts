@@ -193,6 +193,19 @@ describe('failing', () => {
     expect(world.phase('worker-1')).toBe('Ready');
   });
 
+  it('gives a node without KVM no old claim back while a new revision waits', () => {
+    const world = aWorld(1);
+    world.behaviour = () => ({
+      ...badResult('unsupported', 'KATA_E_NO_KVM', { cause: 'no /dev/kvm' }),
+      facts: { kvm: { usable: false }, bootId: 'boot-1' },
+    });
+    world.settle();
+    world.edit({ runtimes: [{ name: 'fc' }], rollout: { paused: true } });
+    world.settle();
+    expect(world.labels('worker-1')[LABEL.claim]).toBeUndefined();
+    expect(world.pods.size).toBe(0);
+  });
+
   it('takes a node without KVM in when a person asks and KVM works, however long its Pod takes', () => {
     const world = aWorld(1);
     world.behaviour = () => ({
@@ -308,6 +321,21 @@ describe('a specification that cannot be acted on', () => {
     expect(world.condition('Degraded')).toMatchObject({ status: 'True', reason });
     expect(world.condition('Degraded')?.message).toMatch(message);
     expect(world.condition('Available')?.status).toBe('False');
+  });
+
+  it('follows what is under way on a node to its end when an edit is refused', () => {
+    const world = aWorld(1);
+    world.behaviour = () => 'hang';
+    world.settle();
+    world.edit({ runtimes: [{ name: 'nonsense' }] });
+    world.behaviour = () => undefined;
+    world.settle();
+    expect(world.phase('worker-1')).toBe('Ready');
+    expect(world.labels('worker-1')[LABEL.kataRuntime]).toBe('true');
+    expect(world.condition('Available')).toMatchObject({
+      status: 'False',
+      reason: 'UnknownRuntime',
+    });
   });
 
   it('keeps what nodes have when an edit is refused', () => {
