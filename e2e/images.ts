@@ -88,7 +88,8 @@ async function buildImage(progress: Progress, build: ImageBuild): Promise<void> 
     await addArtifacts(join(context, 'artifacts'), index, bundled);
     await run(
       [
-        ...['docker', 'build', '--file', dockerfile, '--target', 'prebuilt', '--tag', reference],
+        ...['docker', 'build', '--network', 'none', '--file', dockerfile],
+        ...['--target', 'prebuilt', '--tag', reference],
         ...['--build-arg', `BASE_IMAGE=${BASE}`, '--label', `${KEY_LABEL}=${key}`, context],
       ],
       // The classic builder needs no plugin and takes a local base image as it is.

@@ -38,7 +38,9 @@ export async function buildSystemImage(image: SystemImageBuild): Promise<void> {
   for (const name of image.binaries) await link(join(BIN, name), join(context, 'bin', name));
   await run(
     [
-      ...['docker', 'build', '--file', join(context, `${image.name}.Dockerfile`)],
+      // Nothing is fetched in a build: no network, so that Docker's default one need not work.
+      ...['docker', 'build', '--network', 'none'],
+      ...['--file', join(context, `${image.name}.Dockerfile`)],
       ...['--tag', image.reference, '--label', `${KEY_LABEL}=${image.key}`],
       ...['--build-arg', `BASE=${image.base}`, context],
     ],
