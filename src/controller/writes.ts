@@ -29,7 +29,7 @@ export type Write =
       readonly verb: 'apply';
       readonly object: Manifest;
       /** One field manager per concern: each owns its fields and drops what it no longer names. */
-      readonly manager: 'spec' | 'status' | 'labels' | 'finalizer';
+      readonly manager: 'spec' | 'status' | 'labels' | 'finalizer' | 'nudge';
       readonly subresource?: 'status';
       /** resourceVersion in the cache when this was decided: the next decision waits for a newer one. */
       readonly seen?: string;

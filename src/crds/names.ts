@@ -41,6 +41,9 @@ export const ANNOTATION = {
 /** The value of the claim label that has a node cleaned. */
 export const REMOVE = 'remove';
 
+/** On a DaemonSet: changed when its controller seems to have missed a node. */
+export const ANNOTATION_NUDGE = `${GROUP}/nudge`;
+
 /** On the objects of a revision: the node image that it runs, for people. */
 export const ANNOTATION_REVISION_IMAGE = `${GROUP}/node-image`;
 

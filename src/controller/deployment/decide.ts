@@ -15,7 +15,7 @@ import { decideRollout } from '../rollout/decide.ts';
 import type { Decision, Write } from '../writes.ts';
 import { membership, type Membership } from './members.ts';
 import { collectRevisions, ensureRevisions } from '../revision/decide.ts';
-import { isServed } from '../revision/served.ts';
+import { isServed, nudges } from '../revision/served.ts';
 import { deleteRuntimeClasses, ensureRuntimeClasses } from '../runtimeclass/decide.ts';
 import type { Observed } from './observed.ts';
 import { installedStatus, refusedStatus, uninstallStatus, statusWrites } from './status.ts';
@@ -60,7 +60,8 @@ function install(
   const target = revision.name;
   const members = membership(o, spec, target, nowMs);
   const rollout = decideRollout({ pool: members.pool, policy: spec.rollout });
-  const claimed = new Set(isServed(o, target) ? rollout.claim.map(({ node }) => node.name) : []);
+  const claimable = rollout.claim.filter(({ node }) => isServed(o, target, node.name));
+  const claimed = new Set(claimable.map(({ node }) => node.name));
   const removals = members.leaving.map((member) => removeFromNode(o, member, nowMs));
   const classes = ensureRuntimeClasses(o, spec, resolveRuntimes(spec));
   const writes: Write[] = [
@@ -71,6 +72,7 @@ function install(
       installOnNode(o, member, target, claimed.has(member.node.name), nowMs),
     ),
     ...removals.flatMap((removal) => removal.writes),
+    ...nudges(o, spec, revision, members, nowMs),
     ...collectRevisions(o, target, members),
   ];
   const status = installedStatus(o, {
@@ -112,6 +114,7 @@ function uninstall(o: Observed, nowMs: number): Decision {
     ...(nodesLeft ? ensureRevisions(o, spec, undefined, members) : []),
     ...orphanWrites(members),
     ...removals.flatMap((removal) => removal.writes),
+    ...nudges(o, spec, undefined, members, nowMs),
     ...collectRevisions(o, undefined, members),
   ];
   const classes = nodesLeft ? { writes: [], blockedBy: [] } : deleteRuntimeClasses(o);

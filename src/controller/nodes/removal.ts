@@ -32,7 +32,7 @@ export function removeFromNode(o: Observed, member: Member, nowMs: number): Remo
   if (o.usage === undefined) return { writes: [], blockedBy: [] };
   if (blockedBy !== undefined && blockedBy.length > 0)
     return { writes: draining(o, member, nowMs), blockedBy };
-  if (!isServed(o, REMOVE)) return { writes: [], blockedBy: [] };
+  if (!isServed(o, REMOVE, member.node.name)) return { writes: [], blockedBy: [] };
   return { writes: startRemoval(o, member, nowMs), blockedBy: [] };
 }
 

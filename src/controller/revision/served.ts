@@ -1,13 +1,20 @@
 /**
- * Whether a revision can be given to nodes yet: the DaemonSet controller must have seen its DaemonSet.
- *
- * A node that is claimed in the same instant in which the DaemonSet appears can be missed: the label's event is
- * looked at before the DaemonSet is known, and nothing brings it up again (seen with Kubernetes 1.36). So a claim
- * waits until the status of the DaemonSet says that its controller knows it.
+ * Whether a revision can be given to a node yet. The DaemonSet controller looks at a node once, when its labels
+ * change, and must then see that a Pod is missing. It does not (seen with Kubernetes 1.36)
+ * - when it does not know the DaemonSet yet: so its status must say that it was observed;
+ * - when a Pod of a DaemonSet of the same name is still ending there: it takes that one for the Pod.
+ * Nothing would bring the node up again. What slips through all the same is nudged.
  */
+import { ANNOTATION_NUDGE } from '../../crds/names.ts';
+import type { KataDeploymentSpec } from '../../crds/kataDeployment.ts';
 import type { KubeObject } from '../../kube/resource.ts';
 import type { Observed } from '../deployment/observed.ts';
-import { revisionObjectName } from './objects.ts';
+import { timeMs } from '../cache/views.ts';
+import type { Membership } from '../deployment/members.ts';
+import type { Member } from '../nodes/member.ts';
+import type { Write } from '../writes.ts';
+import { revisionObjectName, revisionObjects } from './objects.ts';
+import { removeRevision, type Revision } from './plan.ts';
 
 const SERVED = 'served';
 
@@ -21,9 +28,61 @@ export function daemonSetContent(raw: KubeObject): unknown {
   return isObserved ? SERVED : undefined;
 }
 
-export function isServed(o: Observed, revision: string): boolean {
+export function isServed(o: Observed, revision: string, node: string): boolean {
   const name = revisionObjectName(o.deployment.name, revision);
-  return o.daemonSets.some(
+  const isKnown = o.daemonSets.some(
     (view) => view.name === name && !view.deleting && view.content === SERVED,
   );
+  return (
+    isKnown && !(o.pods.get(node) ?? []).some((pod) => pod.revision === revision && pod.deleting)
+  );
+}
+
+/** A claim that has brought no Pod for so long was missed. */
+const MISSED_MS = 20_000;
+
+/** Touches the DaemonSets of nodes that have been waiting for their Pod for too long. */
+export function nudges(
+  o: Observed,
+  spec: KataDeploymentSpec,
+  target: Revision | undefined,
+  { pool, leaving }: Membership,
+  nowMs: number,
+): Write[] {
+  const missed = [...pool, ...leaving].filter((member) => isMissed(o, member, nowMs));
+  const revisions = [target, removeRevision(o.deployment.name, spec)].filter(
+    (revision) =>
+      revision !== undefined &&
+      missed.some(({ kataNode }) => kataNode?.spec.revision === revision.name),
+  );
+  return revisions.flatMap((revision) => {
+    if (revision === undefined) return [];
+    const daemonSet = revisionObjects(o.deployment, spec, revision, o.settings).find(
+      ({ kind }) => kind === 'DaemonSet',
+    );
+    if (daemonSet === undefined) return [];
+    const there = o.daemonSets.find(({ name }) => name === daemonSet.metadata.name);
+    if (there === undefined) return [];
+    const { apiVersion, kind, metadata } = daemonSet;
+    const annotations = { [ANNOTATION_NUDGE]: String(Math.floor(nowMs / MISSED_MS)) };
+    const { name, namespace } = metadata;
+    const object = {
+      apiVersion,
+      kind,
+      metadata: {
+        name,
+        ...(namespace === undefined ? {} : { namespace }),
+        uid: there.uid,
+        annotations,
+      },
+    };
+    return [{ verb: 'apply', manager: 'nudge', object }];
+  });
+}
+
+function isMissed(o: Observed, { node, kataNode, state }: Member, nowMs: number): boolean {
+  if (state !== 'inProgress' && state !== 'removing') return false;
+  if (!node.ready || (o.pods.get(node.name) ?? []).length > 0) return false;
+  const claimedAtMs = timeMs(kataNode?.spec.claimedAt);
+  return claimedAtMs !== undefined && nowMs - claimedAtMs > MISSED_MS;
 }

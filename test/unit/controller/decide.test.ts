@@ -60,6 +60,37 @@ describe('installing', () => {
     expect(world.labels('worker-1')[LABEL.claim]).toBeDefined();
   });
 
+  it('touches a DaemonSet whose controller has missed a node', () => {
+    const world = aWorld(1);
+    world.deaf = true;
+    world.settle();
+    expect(world.pods.size).toBe(0);
+    world.nowMs += 21_000;
+    world.settle();
+    expect(world.phase('worker-1')).toBe('Ready');
+    world.delete();
+    world.deaf = true;
+    world.settle();
+    world.nowMs += 21_000;
+    world.settle();
+    everythingIsGone(world);
+  });
+
+  it('waits with a claim until an ending Pod of the same name is gone', () => {
+    const world = aWorld(1);
+    world.settle();
+    const [ending] = world.pods.values();
+    world.nodes.delete('worker-1');
+    world.settle();
+    world.addNode('worker-1');
+    if (ending !== undefined) world.pods.set(ending.name, { ...ending, deleting: true });
+    world.reconcile();
+    expect(world.labels('worker-1')[LABEL.claim]).toBeUndefined();
+    world.pods.clear();
+    world.settle();
+    expect(world.phase('worker-1')).toBe('Ready');
+  });
+
   it('writes at most four times per node', () => {
     const world = aWorld(5, { rollout: { maxParallel: '5', maxUnavailable: '5' } });
     world.settle();

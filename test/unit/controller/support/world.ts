@@ -52,6 +52,8 @@ export class World {
   /** Every write that was performed, for counting. */
   readonly writes: Write[] = [];
   behaviour: Behaviour = () => undefined;
+  /** The DaemonSet controller has missed the claims and creates no Pod until a DaemonSet is touched. */
+  deaf = false;
   deployment: KataDeploymentView | undefined;
   #serial = 0;
 
@@ -177,7 +179,7 @@ export class World {
         if (pod.nodeName === name && !wanted) moved = this.pods.delete(pod.name) || moved;
       }
       const parsed = parseClaim(claim ?? '');
-      if (parsed === undefined || !this.#hasDaemonSet(claim)) continue;
+      if (parsed === undefined || !this.#hasDaemonSet(claim) || this.deaf) continue;
       if (![...this.pods.values()].some((pod) => pod.nodeName === name)) {
         this.#createPod(name, parsed);
         moved = true;
@@ -268,7 +270,8 @@ export class World {
         this.configMaps.set(name, this.#owned(object));
         return;
       case 'DaemonSet':
-        this.daemonSets.set(name, this.#owned(object));
+        if (object['spec'] === undefined) this.deaf = false;
+        else this.daemonSets.set(name, this.#owned(object));
         return;
       case 'Pod':
         throw new Error('Pods are made by DaemonSets only');
