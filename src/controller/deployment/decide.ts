@@ -72,7 +72,7 @@ function install(
       installOnNode(o, member, target, claimed.has(member.node.name), nowMs),
     ),
     ...removals.flatMap((removal) => removal.writes),
-    ...nudges(o, spec, revision, members, nowMs),
+    ...nudges(o, members, nowMs),
     ...collectRevisions(o, target, members),
   ];
   const status = installedStatus(o, {
@@ -114,7 +114,7 @@ function uninstall(o: Observed, nowMs: number): Decision {
     ...(nodesLeft ? ensureRevisions(o, spec, undefined, members) : []),
     ...orphanWrites(members),
     ...removals.flatMap((removal) => removal.writes),
-    ...nudges(o, spec, undefined, members, nowMs),
+    ...nudges(o, members, nowMs),
     ...collectRevisions(o, undefined, members),
   ];
   const classes = nodesLeft ? { writes: [], blockedBy: [] } : deleteRuntimeClasses(o);

@@ -6,15 +6,13 @@
  * Nothing would bring the node up again. What slips through all the same is nudged.
  */
 import { ANNOTATION_NUDGE } from '../../crds/names.ts';
-import type { KataDeploymentSpec } from '../../crds/kataDeployment.ts';
 import type { KubeObject } from '../../kube/resource.ts';
 import type { Observed } from '../deployment/observed.ts';
 import { timeMs } from '../cache/views.ts';
 import type { Membership } from '../deployment/members.ts';
 import type { Member } from '../nodes/member.ts';
 import type { Write } from '../writes.ts';
-import { revisionObjectName, revisionObjects } from './objects.ts';
-import { removeRevision, type Revision } from './plan.ts';
+import { revisionObjectName } from './objects.ts';
 
 const SERVED = 'served';
 
@@ -42,42 +40,26 @@ export function isServed(o: Observed, revision: string, node: string): boolean {
 const MISSED_MS = 20_000;
 
 /** Touches the DaemonSets of nodes that have been waiting for their Pod for too long. */
-export function nudges(
-  o: Observed,
-  spec: KataDeploymentSpec,
-  target: Revision | undefined,
-  { pool, leaving }: Membership,
-  nowMs: number,
-): Write[] {
+export function nudges(o: Observed, { pool, leaving }: Membership, nowMs: number): Write[] {
   const missed = [...pool, ...leaving].filter((member) => isMissed(o, member, nowMs));
-  const revisions = [target, removeRevision(o.deployment.name, spec)].filter(
-    (revision) =>
-      revision !== undefined &&
-      missed.some(({ kataNode }) => kataNode?.spec.revision === revision.name),
+  const names = new Set(
+    missed.map(({ kataNode }) =>
+      revisionObjectName(o.deployment.name, kataNode?.spec.revision ?? ''),
+    ),
   );
-  return revisions.flatMap((revision) => {
-    if (revision === undefined) return [];
-    const daemonSet = revisionObjects(o.deployment, spec, revision, o.settings).find(
-      ({ kind }) => kind === 'DaemonSet',
-    );
-    if (daemonSet === undefined) return [];
-    const there = o.daemonSets.find(({ name }) => name === daemonSet.metadata.name);
-    if (there === undefined) return [];
-    const { apiVersion, kind, metadata } = daemonSet;
-    const annotations = { [ANNOTATION_NUDGE]: String(Math.floor(nowMs / MISSED_MS)) };
-    const { name, namespace } = metadata;
-    const object = {
-      apiVersion,
-      kind,
-      metadata: {
-        name,
-        ...(namespace === undefined ? {} : { namespace }),
-        uid: there.uid,
-        annotations,
+  const annotations = { [ANNOTATION_NUDGE]: String(Math.floor(nowMs / MISSED_MS)) };
+  const { namespace } = o.settings;
+  return o.daemonSets
+    .filter(({ name, deleting }) => names.has(name) && !deleting)
+    .map(({ name, uid }) => ({
+      verb: 'apply',
+      manager: 'nudge',
+      object: {
+        apiVersion: 'apps/v1',
+        kind: 'DaemonSet',
+        metadata: { name, namespace, uid, annotations },
       },
-    };
-    return [{ verb: 'apply', manager: 'nudge', object }];
-  });
+    }));
 }
 
 function isMissed(o: Observed, { node, kataNode, state }: Member, nowMs: number): boolean {
