@@ -119,14 +119,24 @@ function uninstall(o: Observed, nowMs: number): Decision {
   ];
   const classes = nodesLeft ? { writes: [], blockedBy: [] } : deleteRuntimeClasses(o);
   const objectsLeft = [...o.daemonSets, ...o.configMaps, ...o.runtimeClasses].length > 0;
-  if (!nodesLeft && !objectsLeft)
+  const podsLeft = endingPods(o);
+  if (!nodesLeft && !objectsLeft && podsLeft === 0)
     return { writes: [finalizerWrite(o, false)], wakeAfterMs: undefined };
   const blockedBy = [...removals.flatMap((removal) => removal.blockedBy), ...classes.blockedBy];
-  const status = uninstallStatus(o, members, blockedBy, nowMs);
+  const status = uninstallStatus(o, members, { blockedBy, podsLeft }, nowMs);
   return {
     writes: [...writes, ...classes.writes, ...statusWrites(o, status)],
     wakeAfterMs: UNINSTALL_POLL_MS,
   };
+}
+
+/**
+ * Pods of ours that nodes still run: they mount the host, and who deletes a KataDeployment expects nothing to be
+ * left. A node that does not answer ends no Pod; it must not hold up the others for ever.
+ */
+function endingPods(o: Observed): number {
+  const answering = o.nodes.filter(({ ready }) => ready);
+  return answering.reduce((sum, { name }) => sum + (o.pods.get(name) ?? []).length, 0);
 }
 
 /** Pods that hold a removal back are not watched: they are looked up at this pace. */

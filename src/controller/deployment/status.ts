@@ -13,7 +13,7 @@ import { conditionList, type Verdict } from './conditions.ts';
 import type { Membership } from './members.ts';
 import type { Observed } from './observed.ts';
 import { isFailing, verdicts, type Counts, type VerdictInput } from './verdicts.ts';
-import { explainFailures, nameSome, nodes } from './words.ts';
+import { counted, explainFailures, nameSome, nodes } from './words.ts';
 
 const MAX_FAILURES = 20;
 
@@ -60,14 +60,11 @@ export function refusedStatus(o: Observed, error: KataError, nowMs: number): Kat
 export function uninstallStatus(
   o: Observed,
   members: Membership,
-  blockedBy: readonly string[],
+  { blockedBy, podsLeft }: { blockedBy: readonly string[]; podsLeft: number },
   nowMs: number,
 ): KataDeploymentStatus {
   const left = members.leaving.length;
-  const message =
-    blockedBy.length > 0
-      ? `Waiting for ${nameSome(blockedBy)} to end; delete these Pods to go on.`
-      : `Releasing ${nodes(left)}.`;
+  const message = uninstallProgress(left, blockedBy, podsLeft);
   const judged: Record<string, Verdict> = {
     Available: {
       status: 'False',
@@ -83,6 +80,13 @@ export function uninstallStatus(
     nodes: { ...countNodes(members), desired: 0, removing: left },
     ...failures(members.leaving),
   };
+}
+
+function uninstallProgress(left: number, blockedBy: readonly string[], podsLeft: number): string {
+  if (blockedBy.length > 0)
+    return `Waiting for ${nameSome(blockedBy)} to end; delete these Pods to go on.`;
+  if (left > 0) return `Releasing ${nodes(left)}.`;
+  return `All nodes are released; ${counted(podsLeft, 'Pod')} of the operator still to end.`;
 }
 
 function uninstallTrouble(

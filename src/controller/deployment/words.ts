@@ -3,9 +3,13 @@ import type { Member } from '../nodes/member.ts';
 
 export const MAX_NAMES = 5;
 
-/** `1 node`, `2 nodes` */
+/** `1 Pod`, `2 Pods` */
+export function counted(count: number, noun: string): string {
+  return `${count} ${noun}${count === 1 ? '' : 's'}`;
+}
+
 export function nodes(count: number): string {
-  return `${count} node${count === 1 ? '' : 's'}`;
+  return counted(count, 'node');
 }
 
 export function nameSome(names: readonly string[]): string {

@@ -494,6 +494,31 @@ describe('taking away', () => {
     everythingIsGone(world);
   });
 
+  it('is over only when the last Pod of ours has ended', () => {
+    const world = aWorld(2);
+    world.settle();
+    world.lingering = true;
+    world.delete();
+    world.settle();
+    expect(world.daemonSets.size).toBe(0);
+    expect(world.deployment?.finalizers).toEqual([FINALIZER]);
+    expect(world.condition('Progressing')?.message).toContain('4 Pods of the operator still to end');
+    world.lingering = false;
+    world.settle();
+    everythingIsGone(world);
+  });
+
+  it('does not wait for the Pod of a node that no longer answers', () => {
+    const world = aWorld(1);
+    world.settle();
+    world.lingering = true;
+    world.delete();
+    world.settle();
+    world.setReady('worker-1', false);
+    world.settle();
+    expect(world.deployment).toBeUndefined();
+  });
+
   it('waits for Pods in sandboxes and names them', () => {
     const world = aWorld(2);
     world.settle();

@@ -54,6 +54,8 @@ export class World {
   behaviour: Behaviour = () => undefined;
   /** The DaemonSet controller has missed the claims and creates no Pod until a DaemonSet is touched. */
   deaf = false;
+  /** Pods are asked to end and do not. */
+  lingering = false;
   deployment: KataDeploymentView | undefined;
   #serial = 0;
 
@@ -83,6 +85,13 @@ export class World {
           : { runtimeHandlers: options.runtimeHandlers.map((handler) => ({ name: handler })) }),
       },
     });
+  }
+
+  setReady(name: string, ready: boolean): void {
+    const node = this.nodes.get(name);
+    if (node === undefined) throw new Error(`no node ${name}`);
+    const conditions = [{ type: 'Ready', status: ready ? 'True' : 'Unknown' }];
+    node['status'] = { ...(node['status'] as object), conditions };
   }
 
   /** Replaces the specification, as an edit does. */
@@ -176,11 +185,13 @@ export class World {
       const claim = node.metadata.labels?.[LABEL.claim];
       for (const pod of [...this.pods.values()]) {
         const wanted = claim === `${pod.deployment}.${pod.revision}` && this.#hasDaemonSet(claim);
-        if (pod.nodeName === name && !wanted) moved = this.pods.delete(pod.name) || moved;
+        if (pod.nodeName === name && !wanted) moved = this.#endPod(pod) || moved;
       }
       const parsed = parseClaim(claim ?? '');
       if (parsed === undefined || !this.#hasDaemonSet(claim) || this.deaf) continue;
-      if (![...this.pods.values()].some((pod) => pod.nodeName === name)) {
+      const isThere = (pod: NodePodView): boolean =>
+        pod.nodeName === name && pod.revision === parsed.revision;
+      if (![...this.pods.values()].some(isThere)) {
         this.#createPod(name, parsed);
         moved = true;
       }
@@ -340,6 +351,14 @@ export class World {
       unreadySinceMs: undefined,
       waiting: undefined,
     });
+  }
+
+  /** Whether anything changed. */
+  #endPod(pod: NodePodView): boolean {
+    if (!this.lingering) return this.pods.delete(pod.name);
+    if (pod.deleting) return false;
+    this.pods.set(pod.name, { ...pod, deleting: true });
+    return true;
   }
 
   /** One stage per call. */
