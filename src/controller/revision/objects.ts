@@ -127,6 +127,9 @@ function podSpec(
     nodeSelector: { [LABEL.claim]: claim },
     tolerations: tolerations(spec.nodes.tolerations, removing),
     terminationGracePeriodSeconds: 30,
+    // As the first process of a namespace of its own, the resident would not hear a SIGTERM that comes before it
+    // listens, as it does when a removal is over in no time: the Pod would linger for the whole grace period.
+    shareProcessNamespace: true,
     initContainers: stages.map((stage) =>
       stageContainer(stage, settings, removing ? undefined : artifactsPath),
     ),

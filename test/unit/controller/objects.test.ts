@@ -26,6 +26,7 @@ interface Container {
 }
 interface PodSpec {
   readonly automountServiceAccountToken: boolean;
+  readonly shareProcessNamespace: boolean;
   readonly hostPID?: boolean;
   readonly hostNetwork?: boolean;
   readonly nodeSelector: Record<string, string>;
@@ -53,6 +54,11 @@ function rendered(
 }
 
 describe('the objects of a revision', () => {
+  it('let the resident hear a SIGTERM that comes before it listens: it is no first process', () => {
+    for (const removing of [false, true])
+      expect(rendered({}, removing).pod.shareProcessNamespace).toBe(true);
+  });
+
   it('give node Pods no credentials and nothing of the host they do not need', () => {
     const { pod } = rendered({});
     expect(pod.automountServiceAccountToken).toBe(false);
