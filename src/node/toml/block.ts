@@ -72,9 +72,11 @@ export function withBlock(
 export function withoutBlock(text: string, owner: string, file: string, replacement = ''): string {
   const block = findBlock(text, owner, file);
   if (block === undefined) return text;
+  const above = text.slice(0, block.start);
   const rest = text.slice(block.end);
-  const added = rest === '' && replacement === '' ? LINE_END[block.added] : '';
-  return text.slice(0, block.start - added.length) + replacement + rest;
+  const last = block.added !== 'none' && rest === '' && replacement === '';
+  // By now the line may end in another way, or there may be none above.
+  return (last ? above.replace(/\r?\n$/, '') : above) + replacement + rest;
 }
 
 /** Line end of the last complete line; LF when there is none. */
@@ -87,8 +89,11 @@ function closingMarker(owner: string): string {
   return `# <<< kata-operator ${owner} <<<`;
 }
 
+/** Of the lines, not of how they end: a file that was converted as a whole still has the block that was written. */
 function hashOf(body: string, added: Block['added']): string {
-  return createHash('sha256').update(`${added}\n${body}`).digest('hex');
+  return createHash('sha256')
+    .update(`${added}\n${body.replaceAll('\r\n', '\n')}`)
+    .digest('hex');
 }
 
 function edited(file: string, cause: string): KataError {

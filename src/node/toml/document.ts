@@ -4,24 +4,24 @@
  * The text keeps everything (byte order mark, CRLF, tabs), so that writing it back gives the same bytes.
  * Nothing here ever prints a line of the file: it may hold registry credentials.
  */
-import { parse, TomlError, type TomlTable, type TomlValue } from 'smol-toml';
+import { parse, TomlError, type TomlDate } from 'smol-toml';
 import { KataError, causeOf } from '../../errors.ts';
+import { decodeUtf8 } from '../host/utf8.ts';
 
-export type { TomlTable, TomlValue };
+/** Read-only: a document that was parsed once may be handed out again. */
+export interface TomlTable {
+  readonly [key: string]: TomlValue;
+}
+export type TomlValue =
+  string | number | bigint | boolean | TomlDate | readonly TomlValue[] | TomlTable;
 
 const BYTE_ORDER_MARK = '\uFEFF';
 
 /** The text of the file, byte order mark included. `file` is for the message. Throws KATA_E_ENGINE_CONFIG_INVALID. */
 export function decodeToml(bytes: Uint8Array, file: string): string {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch (error) {
-    throw new KataError(
-      'KATA_E_ENGINE_CONFIG_INVALID',
-      { file, line: 1, cause: 'it is not UTF-8' },
-      { cause: error },
-    );
-  }
+  return decodeUtf8(bytes, (line) => {
+    throw new KataError('KATA_E_ENGINE_CONFIG_INVALID', { file, line, cause: 'it is not UTF-8' });
+  });
 }
 
 /** The value of the document. Integers are bigint, so that two documents compare exactly. Throws KATA_E_ENGINE_CONFIG_INVALID. */
@@ -54,11 +54,21 @@ export function tomlCause(error: unknown): string {
   return first.replace(/^Invalid TOML document: /, '');
 }
 
+/** The last few documents: one edit asks for the same two or three again and again, and a file may have megabytes. */
+const parsed = new Map<string, TomlTable>();
+const PARSED_KEPT = 3;
+
 function parseStrict(text: string): TomlTable {
-  return parse(text.startsWith(BYTE_ORDER_MARK) ? text.slice(1) : text, {
+  const known = parsed.get(text);
+  if (known !== undefined) return known;
+  const document = parse(text.startsWith(BYTE_ORDER_MARK) ? text.slice(1) : text, {
     integersAsBigInt: true,
     useLegacyDate: true,
   });
+  for (const oldest of [...parsed.keys()].slice(0, parsed.size + 1 - PARSED_KEPT))
+    parsed.delete(oldest);
+  parsed.set(text, document);
+  return document;
 }
 
 export function isTable(value: TomlValue | undefined): value is TomlTable {

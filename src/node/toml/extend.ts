@@ -7,9 +7,11 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { KataError } from '../../errors.ts';
-import { withBlock, withoutBlock } from './block.ts';
-import { isTable, isToml, parseToml, type TomlTable, type TomlValue, valueAt } from './document.ts';
-import { type BlockTable, type BlockValue, renderPath, renderTables } from './render.ts';
+import { findBlock, withBlock, withoutBlock } from './block.ts';
+import { closedParent, conflict, takenPlace } from './conflict.ts';
+import { isTable, isToml, parseToml, type TomlTable, type TomlValue } from './document.ts';
+import { lineAt, statementsOf } from './layout.ts';
+import { type BlockTable, type BlockValue, renderTables } from './render.ts';
 
 /** The text with the block of `owner` holding exactly `tables`. Throws KATA_E_ENGINE_CONFIG_CONFLICT, _INVALID or KATA_E_CONFIG_EDITED. */
 export function extendDocument(
@@ -21,15 +23,12 @@ export function extendDocument(
 ): string {
   const outside = withoutBlock(text, owner, file);
   const before = parseToml(outside, file);
-  assertOwnLines(text, outside, before, file);
-  for (const table of tables) assertFree(before, outside, table, file);
+  assertOwnLines(text, before, owner, file);
+  const taken = takenPlace(before, outside, tables);
+  if (taken !== undefined) throw conflict(file, taken);
   const extended = withBlock(text, owner, [...comment, ...renderTables(tables)], file);
-  if (!isToml(extended) || !isDeepStrictEqual(parseToml(extended, file), merge(before, tables))) {
-    throw conflict(
-      file,
-      'the tables of the Kata handlers cannot be added without changing what is there',
-    );
-  }
+  if (!isToml(extended) || !isDeepStrictEqual(parseToml(extended, file), merge(before, tables)))
+    throw conflict(file, closedParent(before, outside, tables));
   return extended;
 }
 
@@ -44,19 +43,29 @@ export function reduceDocument(
   replacement = '',
 ): string {
   const outside = withoutBlock(text, owner, file, replacement);
-  assertOwnLines(text, outside, parseToml(outside, file), file);
+  assertOwnLines(text, parseToml(outside, file), owner, file);
   return outside;
 }
 
-/** Every value outside the block must be the same with and without it. */
-function assertOwnLines(text: string, outside: string, before: TomlTable, file: string): void {
-  if (text !== outside && !contains(parseToml(text, file), before)) {
-    throw new KataError('KATA_E_CONFIG_EDITED', {
-      file,
-      cause:
-        'lines below the block belong to its last table; put them above it or under a header of their own',
-    });
-  }
+/**
+ * Every value outside the block must be the same with and without it. With it the document may be invalid
+ * (somebody wrote one of our tables a second time): taking the block out is then the cure, if it lies between two
+ * statements and what follows is not a part of our last table.
+ */
+function assertOwnLines(text: string, before: TomlTable, owner: string, file: string): void {
+  const block = findBlock(text, owner, file);
+  if (block === undefined) return;
+  const apart = statementsOf(text.slice(0, block.start)).every(({ end }) => end < block.start);
+  const below = statementsOf(text.slice(block.end))[0];
+  const ownHeader = below === undefined || below.kind !== 'key';
+  if (apart && ownHeader && (!isToml(text) || contains(parseToml(text, file), before))) return;
+  const line = lineAt(text, block.end + (below?.start ?? 0));
+  throw new KataError('KATA_E_CONFIG_EDITED', {
+    file,
+    cause: ownHeader
+      ? 'it is inside a value of the file'
+      : `line ${line}: lines below the block belong to its last table; put them above it or under a header of their own`,
+  });
 }
 
 /** True when every value of `part` is in `whole`. */
@@ -70,63 +79,31 @@ export function contains(whole: TomlValue | undefined, part: TomlValue): boolean
   );
 }
 
-function assertFree(before: TomlTable, outside: string, table: BlockTable, file: string): void {
-  const taken =
-    table.path.length === 0
-      ? Object.keys(table.entries).find((key) => Object.hasOwn(before, key))
-      : undefined;
-  if (taken !== undefined) throw conflict(file, `${taken} is already set`);
-  if (table.path.length > 0 && valueAt(before, table.path) !== undefined) {
-    throw conflict(
-      file,
-      `[${renderPath(table.path)}] is already defined outside the block of kata-operator; remove it`,
-    );
-  }
-  for (let depth = 1; depth < table.path.length; depth += 1) {
-    const parent = table.path.slice(0, depth);
-    const probe = `${outside}\n[${renderPath([...parent, 'kata-operator-probe'])}]\n`;
-    if (!isToml(probe)) {
-      throw conflict(
-        file,
-        `${renderPath(parent)} cannot be extended by a table of its own; write it as [${renderPath(parent)}] and not inline`,
-      );
-    }
-  }
-}
-
 function merge(before: TomlTable, tables: readonly BlockTable[]): TomlTable {
-  const result = cloneTables(before);
-  for (const { path, entries } of tables) {
-    let target = result;
-    for (const key of path) {
-      const next = Object.hasOwn(target, key) ? target[key] : undefined;
-      const table = isTable(next) ? next : emptyTable();
-      target[key] = table;
-      target = table;
-    }
-    for (const [key, value] of Object.entries(entries)) target[key] = tomlValue(value);
+  return tables.reduce(
+    (document, { path, entries }) => withEntries(document, path, entries),
+    before,
+  );
+}
+
+function withEntries(
+  table: TomlTable | undefined,
+  path: readonly string[],
+  entries: BlockTable['entries'],
+): TomlTable {
+  // Without a prototype, as the parser makes them: no key is special.
+  const copy = Object.assign(Object.create(null) as Record<string, TomlValue>, table);
+  const [key, ...rest] = path;
+  if (key === undefined) {
+    for (const [name, value] of Object.entries(entries)) copy[name] = tomlValue(value);
+  } else {
+    const next = copy[key];
+    copy[key] = withEntries(isTable(next) ? next : undefined, rest, entries);
   }
-  return result;
-}
-
-/** Copies the tables; leaves (dates, lists) are shared, nobody changes them. */
-function cloneTables(table: TomlTable): TomlTable {
-  const copy = emptyTable();
-  for (const [key, value] of Object.entries(table))
-    copy[key] = isTable(value) ? cloneTables(value) : value;
   return copy;
-}
-
-/** Without a prototype, as the parser makes them: no key is special. */
-function emptyTable(): TomlTable {
-  return Object.create(null) as TomlTable;
 }
 
 function tomlValue(value: BlockValue): TomlValue {
   if (typeof value === 'number') return BigInt(value);
   return typeof value === 'string' || typeof value === 'boolean' ? value : [...value];
-}
-
-function conflict(file: string, cause: string): KataError {
-  return new KataError('KATA_E_ENGINE_CONFIG_CONFLICT', { file, cause });
 }

@@ -155,9 +155,11 @@ function withoutHandlers(
       Reflect.deleteProperty(tableAt(copy, path.slice(0, -1)) ?? {}, path.at(-1) ?? '');
   }
   const { imports } = copy;
-  if (Array.isArray(imports))
-    copy['imports'] = imports.filter((file) => typeof file !== 'string' || !paths.includes(file));
-  return copy;
+  if (!Array.isArray(imports)) return copy;
+  return {
+    ...copy,
+    imports: imports.filter((file) => typeof file !== 'string' || !paths.includes(file)),
+  };
 }
 
 function firstDifference(
