@@ -52,6 +52,14 @@ describe('what kubectl shows', () => {
     expect(row?.slice(0, 6)).toEqual(['shown', '4.1.0', '240', '31', '2', '2/3']);
   });
 
+  test('of a KataNode without a status yet is that its node is claimed', async () => {
+    const spec = { deployment: 'shown', nodeUID: 'u' };
+    await succeed(api.kubectl(['create', '-f', '-'], manifest('worker-0', spec, 'KataNode')));
+    const [, row] = await lines('get', 'katan', 'worker-0');
+    expect(row?.slice(0, 3)).toEqual(['worker-0', 'shown', 'Claimed']);
+    await succeed(api.kubectl(['delete', 'katan', 'worker-0']));
+  });
+
   test('of KataNodes is phase, versions and the reason', async () => {
     const spec = { deployment: 'shown', nodeUID: 'u' };
     await succeed(api.kubectl(['create', '-f', '-'], manifest('worker-1', spec, 'KataNode')));

@@ -90,6 +90,8 @@ export const KATA_NODE: Kind = {
     'KataNode is what is known of one node, by the name of that node. The controller writes it; do not edit it.',
   schema: root(kataNodeSpec, kataNodeStatus, {
     spec: { description: 'What the record belongs to.' },
+    // A KataNode is made by claiming; the API server says so until the first status is written.
+    status: { default: { phase: 'Claimed' } },
     rules: [],
   }),
   columns: [
@@ -206,6 +208,7 @@ export function customResourceDefinition(kind: Kind) {
 
 interface RootOptions {
   readonly spec: { readonly description: string; readonly default?: unknown };
+  readonly status?: { readonly default: unknown };
   readonly rules: { rule: string; message: string }[];
 }
 
@@ -220,6 +223,7 @@ function root(spec: z.ZodType, status: z.ZodType, options: RootOptions): Structu
       status: {
         description: 'What is. Written by the controller only.',
         ...structuralSchema(status),
+        ...options.status,
       },
     },
     ...(options.rules.length === 0 ? {} : { 'x-kubernetes-validations': options.rules }),
