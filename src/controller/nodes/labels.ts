@@ -5,7 +5,8 @@
 import { claimValue, handlerLabel, HANDLER_LABEL_PREFIX, LABEL } from '../../crds/names.ts';
 import type { KataNodeStatus } from '../../crds/kataNode.ts';
 
-const OURS = new Set<string>([LABEL.claim, LABEL.revision, LABEL.kvm, LABEL.kataRuntime]);
+const OURS = new Set<string>([LABEL.claim, LABEL.revision, LABEL.kvm]);
+const ADVERTISED = 'true';
 
 export interface LabelInput {
   readonly deployment: string;
@@ -27,17 +28,42 @@ export function nodeLabels({
   if (status?.kvm !== undefined) labels[LABEL.kvm] = String(status.kvm.usable);
   const handlers = advertise ? (status?.handlers ?? []) : [];
   if (handlers.length === 0) return labels;
-  labels[LABEL.kataRuntime] = 'true';
+  labels[LABEL.kataRuntime] = ADVERTISED;
   const verified = status?.phase === 'Ready' ? status.revision : status?.previousRevision;
   if (verified !== undefined) labels[LABEL.revision] = verified;
   for (const handler of handlers) labels[handlerLabel(handler)] = 'true';
   return labels;
 }
 
-/** The labels of ours that an object carries, whoever wrote them. */
+/**
+ * The labels of ours that a node carries. `katacontainers.io/kata-runtime` is set by other installers too: it
+ * counts as ours only beside handler labels, with which we always write and withdraw it together.
+ */
 export function ownLabels(labels: Readonly<Record<string, string>>): Record<string, string> {
+  const shared = isAdvertised(labels) && labels[LABEL.kataRuntime] === ADVERTISED;
   return Object.fromEntries(
-    Object.entries(labels).filter(([key]) => OURS.has(key) || key.startsWith(HANDLER_LABEL_PREFIX)),
+    Object.entries(labels).filter(
+      ([key]) =>
+        OURS.has(key) ||
+        key.startsWith(HANDLER_LABEL_PREFIX) ||
+        (shared && key === LABEL.kataRuntime),
+    ),
+  );
+}
+
+/** Whether new sandboxes may be scheduled to the node. */
+export function isAdvertised(labels: Readonly<Record<string, string>>): boolean {
+  return Object.keys(labels).some((key) => key.startsWith(HANDLER_LABEL_PREFIX));
+}
+
+/** What is wanted, without the label that somebody else has given another value: it is never fought over. */
+export function withoutForeign(
+  wanted: Readonly<Record<string, string>>,
+  present: Readonly<Record<string, string>>,
+): Record<string, string> {
+  const theirs = present[LABEL.kataRuntime] ?? ADVERTISED;
+  return Object.fromEntries(
+    Object.entries(wanted).filter(([key]) => key !== LABEL.kataRuntime || theirs === ADVERTISED),
   );
 }
 

@@ -2,13 +2,14 @@
  * Taking Kata off one node, one step per decision, each seen in the cluster before the next:
  * handler labels off → no sandbox left → the remove DaemonSet takes over → its result → labels and KataNode go.
  */
-import { HANDLER_LABEL_PREFIX, LABEL, REMOVE } from '../../crds/names.ts';
+import { REMOVE } from '../../crds/names.ts';
 import type { Write } from '../writes.ts';
 import * as events from '../events.ts';
 import type { Observed } from '../deployment/observed.ts';
 import { isServed } from '../revision/served.ts';
 import { FAILED } from './assess.ts';
 import { retryOf } from './attempts.ts';
+import { isAdvertised } from './labels.ts';
 import type { Member } from './member.ts';
 import { nodeWrites, releaseWrites } from './writes.ts';
 
@@ -26,7 +27,8 @@ export function removeFromNode(o: Observed, member: Member, nowMs: number): Remo
   if (status?.phase === 'Unsupported') return { writes: releaseWrites(member), blockedBy: [] };
   if (kataNode.spec.revision === REMOVE)
     return { writes: removing(o, member, nowMs), blockedBy: [] };
-  if (isAdvertised(member)) return { writes: withdraw(o, member, nowMs), blockedBy: [] };
+  if (isAdvertised(member.node.labels))
+    return { writes: withdraw(o, member, nowMs), blockedBy: [] };
   const blockedBy = o.usage?.byNode.get(member.node.name);
   // Not looked up yet: unknown is not the same as none.
   if (o.usage === undefined) return { writes: [], blockedBy: [] };
@@ -34,12 +36,6 @@ export function removeFromNode(o: Observed, member: Member, nowMs: number): Remo
     return { writes: draining(o, member, nowMs), blockedBy };
   if (!isServed(o, REMOVE, member.node.name)) return { writes: [], blockedBy: [] };
   return { writes: startRemoval(o, member, nowMs), blockedBy: [] };
-}
-
-function isAdvertised({ node }: Member): boolean {
-  return Object.keys(node.labels).some(
-    (key) => key === LABEL.kataRuntime || key.startsWith(HANDLER_LABEL_PREFIX),
-  );
 }
 
 function withdraw(o: Observed, member: Member, nowMs: number): Write[] {

@@ -8,7 +8,7 @@ import type { KataNodeSpec, KataNodeStatus } from '../../crds/kataNode.ts';
 import type { Manifest, Write } from '../writes.ts';
 import { timeMs, type KataDeploymentView } from '../cache/views.ts';
 import { ENDED } from './assess.ts';
-import { nodeLabels, ownLabels, sameLabels } from './labels.ts';
+import { nodeLabels, ownLabels, sameLabels, withoutForeign } from './labels.ts';
 import type { Member } from './member.ts';
 
 export interface Intention {
@@ -58,7 +58,7 @@ export function nodeWrites(
       seen: kataNode?.resourceVersion ?? '',
     });
   }
-  const labels = labelsNow(deployment, member, intention);
+  const labels = withoutForeign(labelsNow(deployment, member, intention), node.labels);
   if (!sameLabels(labels, ownLabels(node.labels))) writes.push(labelWrite(member, labels));
   const { restartPod } = intention;
   if (restartPod !== undefined) {

@@ -502,7 +502,9 @@ describe('taking away', () => {
     world.settle();
     expect(world.daemonSets.size).toBe(0);
     expect(world.deployment?.finalizers).toEqual([FINALIZER]);
-    expect(world.condition('Progressing')?.message).toContain('4 Pods of the operator still to end');
+    expect(world.condition('Progressing')?.message).toContain(
+      '4 Pods of the operator still to end',
+    );
     world.lingering = false;
     world.settle();
     everythingIsGone(world);
@@ -532,6 +534,24 @@ describe('taking away', () => {
     world.settle();
     everythingIsGone(world);
   });
+
+  it.each(['true', 'false'])(
+    'leaves katacontainers.io/kata-runtime=%s of another installer alone, writes nothing more because of it, and ends',
+    (value) => {
+      const label = { [LABEL.kataRuntime]: value };
+      const world = new World();
+      world.othersLabels = label;
+      world.addNode('worker-1', { labels: label });
+      world.settle();
+      expect(world.phase('worker-1')).toBe('Ready');
+      expect(world.labels('worker-1')).toMatchObject(label);
+      expect(world.reconcile()).toBe(0);
+      world.delete();
+      world.settle();
+      expect(world.deployment).toBeUndefined();
+      expect(world.labels('worker-1')).toEqual(label);
+    },
+  );
 
   it('withdraws the handler labels before the node is cleaned', () => {
     const world = aWorld(1);

@@ -54,6 +54,8 @@ export class World {
   behaviour: Behaviour = () => undefined;
   /** The DaemonSet controller has missed the claims and creates no Pod until a DaemonSet is touched. */
   deaf = false;
+  /** Labels by which another installer owns its field of every node: an apply of ours does not change them. */
+  othersLabels: Readonly<Record<string, string>> = {};
   /** Pods are asked to end and do not. */
   lingering = false;
   deployment: KataDeploymentView | undefined;
@@ -249,7 +251,7 @@ export class World {
         );
         node.metadata = {
           ...node.metadata,
-          labels: { ...Object.fromEntries(foreign), ...labelsOf(object) },
+          labels: { ...Object.fromEntries(foreign), ...labelsOf(object), ...this.othersLabels },
           resourceVersion: this.#id('rv'),
         };
         return;
