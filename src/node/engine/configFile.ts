@@ -16,6 +16,7 @@ import {
 } from './containerd/edit.ts';
 import { differsFromFile } from './containerd/loaded.ts';
 import type { Engine, HandlerRegistration } from './engine.ts';
+import type { Guard } from './guard/guard.ts';
 import type { EngineRecord, EngineRecordStore } from './record.ts';
 import { type EngineRestarter, engineStatusIfAny } from './serving.ts';
 
@@ -30,6 +31,7 @@ export interface ChangeOptions {
   readonly record: EngineRecordStore;
   /** Asked only when a restart is due. */
   readonly restarter: () => EngineRestarter;
+  readonly guard: Guard;
   /** Directory on the host for the copy of the file before an edit. */
   readonly backupDirectory: string;
 }
@@ -92,6 +94,13 @@ export async function needsRestart(options: ChangeOptions, signal: AbortSignal):
   return differsFromFile(status, definedRuntimes(document, engine, engine.configPath), [
     ...handlers,
   ]);
+}
+
+/** Names of all runtimes that the file itself defines. */
+export async function runtimesOfFile(options: ChangeOptions): Promise<string[]> {
+  const { text } = await readConfig(options);
+  const { configPath } = options.engine;
+  return Object.keys(definedRuntimes(parseToml(text, configPath), options.engine, configPath));
 }
 
 export function sha256Of(bytes: Buffer | undefined): string | undefined {

@@ -25,6 +25,7 @@ import {
 import { validateCandidate } from './containerd/candidate.ts';
 import { definedRuntimes, ownHandlers } from './containerd/edit.ts';
 import { checkImports } from './containerd/imports.ts';
+import { armGuard, refuseWhatWasRestored } from './guard/step.ts';
 import type { EngineRecord } from './record.ts';
 import { undoConfiguration } from './rollback.ts';
 import { engineStatus } from './serving.ts';
@@ -58,6 +59,7 @@ async function applyTarget(
   const current = await readConfig(options);
   const wanted = desiredText(options, current.text, target);
   if (wanted === current.text) return {};
+  await refuseWhatWasRestored(options, target);
   await assertFit(options, target, signal);
   const createdDirectory = await makeDirectory(options, dirname(current.file.path));
   try {
@@ -74,6 +76,7 @@ async function applyTarget(
   await record.set(
     recordOf(options, known, current.file, bytes, target, { backup, createdDirectory }),
   );
+  await armGuard(options, signal);
   await replaceConfig(host, current.file, bytes, known);
   return { bytesWritten: bytes.length };
 }

@@ -6,9 +6,12 @@
  */
 import { KataError } from '../../errors.ts';
 import type { Step } from '../transaction/step.ts';
-import { type ChangeOptions, needsRestart } from './configFile.ts';
+import { type ChangeOptions, needsRestart, runtimesOfFile } from './configFile.ts';
+import { servedBy } from './containerd/loaded.ts';
 import { describeEngine } from './engine.ts';
-import { restartAndWait } from './serving.ts';
+import { armGuard } from './guard/step.ts';
+import { waitForQuiet } from './quiet.ts';
+import { engineStatus, restartAndWait } from './serving.ts';
 
 export function restartStep(options: ChangeOptions): Step {
   const { engine, host, restart, restarter } = options;
@@ -21,7 +24,11 @@ export function restartStep(options: ChangeOptions): Step {
         throw new KataError('KATA_E_AWAITING_RESTART', {
           unit: engine.unit ?? describeEngine(engine),
         });
+      await armGuard(options, signal);
+      await waitForQuiet(host, engine, signal);
+      await options.guard.markRestart();
       const outageMs = await restartAndWait(host, engine, restarter(), signal);
+      await assertOthersServed(options, signal);
       return { engineRestarts: 1, outageMs };
     },
     verify: async (signal) => {
@@ -33,4 +40,15 @@ export function restartStep(options: ChangeOptions): Step {
     },
     undo: () => Promise.resolve(),
   };
+}
+
+/** What the file gives to others must be served as well: a handler of theirs that is gone is our outage. */
+async function assertOthersServed(options: ChangeOptions, signal: AbortSignal): Promise<void> {
+  const served = new Set(servedBy(await engineStatus(options.host, options.engine, signal)));
+  const missing = (await runtimesOfFile(options)).filter((handler) => !served.has(handler));
+  if (missing.length === 0) return;
+  throw new KataError('KATA_E_HANDLERS_MISSING', {
+    engine: describeEngine(options.engine),
+    handlers: missing.join(', '),
+  });
 }

@@ -38,7 +38,12 @@ export async function undoConfiguration(
   if (known?.change?.target !== targetId(target)) return;
   const { change } = known;
   await restoreFile(options, known, change);
-  if (options.engine.running) await restartRestored(options, change, signal);
+  try {
+    if (options.engine.running) await restartRestored(options, change, signal);
+  } finally {
+    // The file is back: with it, the guard could only restart once more. Cut short, it is still the better hope.
+    if (!signal.aborted) await options.guard.disarm(signal);
+  }
   await settle(options, known, change);
 }
 

@@ -3,6 +3,7 @@
  *
  * Never sends a signal to the engine: containerd exits on SIGHUP. Every wait has a deadline and names the unit.
  */
+import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KataError, causeOf } from '../../errors.ts';
 import type { Host } from '../host/host.ts';
@@ -21,8 +22,8 @@ const CALL_DEADLINE_MS = 5_000;
 const PROBE_DEADLINE_MS = 1_000;
 const PROBE_INTERVAL_MS = 20;
 /** systemd's own limit for a start is 90 s; a node with many sandboxes takes its time to find them again. */
-const RESTART_TIMEOUT_MS = 120_000;
-const READY_TIMEOUT_MS = 120_000;
+const RESTART_TIMEOUT_MS = 95_000;
+const READY_TIMEOUT_MS = 60_000;
 
 /** Throws KATA_E_ENGINE_UNSUPPORTED when nobody is known who could restart it. */
 export function systemdRestarter(host: Host, engine: Engine): EngineRestarter {
@@ -92,22 +93,48 @@ async function waitReady(
   unit: string,
   signal: AbortSignal,
 ): Promise<void> {
+  const socket = host.at(engine.socket);
   const deadline = performance.now() + READY_TIMEOUT_MS;
   let cause = 'it did not answer';
   while (performance.now() < deadline) {
     try {
-      const status = await criStatus(host.at(engine.socket), CALL_DEADLINE_MS, signal);
-      if (status.runtimeReady) return;
-      cause = status.notReadyCause;
+      if (await accepts(socket)) {
+        const status = await criStatus(socket, CALL_DEADLINE_MS, signal);
+        if (status.runtimeReady) return;
+        cause = status.notReadyCause;
+      }
     } catch (error) {
       if (!(error instanceof CriUnavailable)) throw error;
+      // An engine that answers has loaded all its plugins: waiting would only lengthen the outage.
+      if (error.isUnimplemented)
+        throw new KataError('KATA_E_ENGINE_RESTART', {
+          unit,
+          cause: 'it runs without CRI: its CRI plugin did not load; its log says why',
+        });
       cause = error.message;
     }
-    await sleep(100, undefined, { signal });
+    await sleep(PROBE_INTERVAL_MS, undefined, { signal });
   }
   throw new KataError('KATA_E_ENGINE_RESTART', {
     unit,
     cause: `CRI was not ready within ${READY_TIMEOUT_MS / 1000} s: ${causeOf(cause)}`,
+  });
+}
+
+/**
+ * True when somebody accepts connections on the socket. A refused connection costs next to nothing, a gRPC client
+ * per try would take the processor from the engine that is starting.
+ */
+function accepts(socket: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const connection = connect(socket);
+    connection.once('connect', () => {
+      connection.destroy();
+      resolve(true);
+    });
+    connection.once('error', () => {
+      resolve(false);
+    });
   });
 }
 
@@ -132,10 +159,12 @@ class OutageWatch {
 
   async #watch(socket: string, signal: AbortSignal): Promise<void> {
     while (!this.#stopped || this.#failed) {
-      const answered = await criVersion(socket, PROBE_DEADLINE_MS, signal).then(
-        () => true,
-        () => false,
-      );
+      const answered =
+        (await accepts(socket)) &&
+        (await criVersion(socket, PROBE_DEADLINE_MS, signal).then(
+          () => true,
+          () => false,
+        ));
       if (signal.aborted) return;
       const now = performance.now();
       if (answered && this.#failed)

@@ -1,7 +1,7 @@
 /**
  * The steps that make the engine serve the Kata handlers, and the ones that take them back.
  *
- * Order within a transaction: EngineConfiguration, EngineRestart, HandlerCheck. Undoing runs the other way
+ * Order within a transaction: EngineConfiguration, EngineRestart, HandlerCheck, EngineGuard. Undoing runs the other way
  * round, so the restart that follows a restored file is part of undoing EngineConfiguration.
  */
 import { HOST_PATHS } from '../../crds/names.ts';
@@ -11,6 +11,8 @@ import type { Step } from '../transaction/step.ts';
 import type { ChangeOptions } from './configFile.ts';
 import { configurationStep } from './configuration.ts';
 import { describeEngine, type Engine, type HandlerRegistration } from './engine.ts';
+import { type Guard, NO_GUARD, systemdGuard } from './guard/guard.ts';
+import { guardStep } from './guard/step.ts';
 import type { EngineRecordStore } from './record.ts';
 import { restartStep } from './restartStep.ts';
 import { forget } from './rollback.ts';
@@ -29,6 +31,8 @@ export interface RemoveOptions {
   readonly restarter?: EngineRestarter;
   /** Directory on the host for the copy of the file before an edit; /opt/kata/state unless given. */
   readonly backupDirectory?: string;
+  /** What restores the file when this process cannot; systemd's, unless another `restarter` is given. */
+  readonly guard?: Guard;
 }
 
 export interface InstallOptions extends RemoveOptions {
@@ -41,6 +45,7 @@ export function installSteps(options: InstallOptions): Step[] {
     configurationStep(change, options.registrations),
     restartStep(change),
     servedStep(options),
+    guardStep(change),
   ];
 }
 
@@ -50,6 +55,7 @@ export function removeSteps(options: RemoveOptions): Step[] {
     configurationStep(change, 'none'),
     restartStep(change),
     withdrawnStep(options),
+    guardStep(change),
     forgetStep(change),
   ];
 }
@@ -72,6 +78,7 @@ function changeOptions(options: RemoveOptions): ChangeOptions {
     record,
     restarter,
     backupDirectory = HOST_PATHS.state,
+    guard = restarter === undefined && engine.unit !== undefined ? systemdGuard(host) : NO_GUARD,
   } = options;
   // Asked for only when a restart is due, so that an engine without a unit is refused only then.
   return {
@@ -81,6 +88,7 @@ function changeOptions(options: RemoveOptions): ChangeOptions {
     restart,
     record,
     backupDirectory,
+    guard,
     restarter: () => restarter ?? systemdRestarter(host, engine),
   };
 }

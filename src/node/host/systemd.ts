@@ -1,12 +1,12 @@
 /**
- * Restarting a unit of the host through systemd's D-Bus interface (org.freedesktop.systemd1(5)).
+ * Restarting and stopping units of the host through systemd's D-Bus interface (org.freedesktop.systemd1(5)).
  *
  * Over the system bus, because systemd accepts a peer from another PID namespace there, while systemctl in a
  * chroot is refused. Nothing is enabled, disabled or reloaded here, and no signal is sent to a process.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KataError, causeOf } from '../../errors.ts';
-import { type DbusConnection, openDbus } from './dbus.ts';
+import { type DbusConnection, DbusError, openDbus } from './dbus.ts';
 import type { Host } from './host.ts';
 
 export const SYSTEM_BUS = '/run/dbus/system_bus_socket';
@@ -28,16 +28,57 @@ export async function restartUnit(
   signal: AbortSignal,
 ): Promise<void> {
   await withManager(host, unit, timeoutMs, signal, async (bus, limited) => {
-    await bus.addMatch(MATCH_JOB_REMOVED, limited);
-    await bus.call({ ...MANAGER, member: 'Subscribe' }, limited);
+    await listenToJobs(bus, limited);
     // A unit that failed too often in a row would be refused; it is not an error when it has not.
     await bus
       .call({ ...MANAGER, member: 'ResetFailedUnit', signature: 's', body: [unit] }, limited)
       .catch(() => []);
-    const result = await runJob(bus, unit, limited);
-    if (result !== 'done' && result !== 'skipped')
-      throw new Error(`systemd ended its restart with "${result}"`);
+    await runJob(bus, 'RestartUnit', unit, limited);
     await confirmActive(bus, unit, limited);
+  });
+}
+
+/** Starts the timer, or starts it anew. Its unit file may be one that systemd has never seen. */
+export async function restartTimer(
+  host: Host,
+  unit: string,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  await withManager(host, unit, timeoutMs, signal, async (bus, limited) => {
+    await listenToJobs(bus, limited);
+    await runJob(bus, 'RestartUnit', unit, limited);
+  });
+}
+
+/** Stops the unit; one that systemd does not know is stopped already. */
+export async function stopUnit(
+  host: Host,
+  unit: string,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  await withManager(host, unit, timeoutMs, signal, async (bus, limited) => {
+    await listenToJobs(bus, limited);
+    try {
+      await runJob(bus, 'StopUnit', unit, limited);
+    } catch (error) {
+      if (!(error instanceof DbusError && error.errorName.endsWith('.NoSuchUnit'))) throw error;
+    }
+  });
+}
+
+/** Lets systemd forget that the unit failed, so that nothing of it stays in memory. */
+export async function resetUnit(
+  host: Host,
+  unit: string,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  await withManager(host, unit, timeoutMs, signal, async (bus, limited) => {
+    await bus
+      .call({ ...MANAGER, member: 'ResetFailedUnit', signature: 's', body: [unit] }, limited)
+      .catch(() => []);
   });
 }
 
@@ -77,8 +118,18 @@ async function withManager<Result>(
   }
 }
 
-/** The job may end before RestartUnit has answered with its path: what ended until then is remembered. */
-async function runJob(bus: DbusConnection, unit: string, signal: AbortSignal): Promise<string> {
+async function listenToJobs(bus: DbusConnection, signal: AbortSignal): Promise<void> {
+  await bus.addMatch(MATCH_JOB_REMOVED, signal);
+  await bus.call({ ...MANAGER, member: 'Subscribe' }, signal);
+}
+
+/** The job may end before systemd has answered with its path: what ended until then is remembered. */
+async function runJob(
+  bus: DbusConnection,
+  member: 'RestartUnit' | 'StopUnit',
+  unit: string,
+  signal: AbortSignal,
+): Promise<void> {
   const ended = new Map<string, string>();
   const wanted: { job?: string } = {};
   const removed = bus.waitForSignal(
@@ -91,11 +142,15 @@ async function runJob(bus: DbusConnection, unit: string, signal: AbortSignal): P
   );
   removed.catch(() => undefined);
   const [job] = await bus.call(
-    { ...MANAGER, member: 'RestartUnit', signature: 'ss', body: [unit, 'replace'] },
+    { ...MANAGER, member, signature: 'ss', body: [unit, 'replace'] },
     signal,
   );
   wanted.job = String(job);
-  return ended.get(wanted.job) ?? String((await removed)[3]);
+  const result = ended.get(wanted.job) ?? String((await removed)[3]);
+  if (result !== 'done' && result !== 'skipped')
+    throw new Error(
+      `systemd ended its ${member === 'RestartUnit' ? 'restart' : 'stop'} with "${result}"`,
+    );
 }
 
 async function confirmActive(
@@ -105,31 +160,39 @@ async function confirmActive(
 ): Promise<void> {
   let state = await activeState(bus, signal, unit);
   while (state === 'activating' || state === 'reloading') {
-    await sleep(100, undefined, { signal });
+    // It has ended already, and systemd would start it again in the same way some seconds later.
+    if ((await unitProperty(bus, signal, unit, 'SubState')).startsWith('auto-restart'))
+      throw new Error('the unit ended again at once');
+    await sleep(20, undefined, { signal });
     state = await activeState(bus, signal, unit);
   }
   if (state !== 'active') throw new Error(`the unit is ${state}`);
 }
 
-async function activeState(
+function activeState(bus: DbusConnection, signal: AbortSignal, unit: string): Promise<string> {
+  return unitProperty(bus, signal, unit, 'ActiveState');
+}
+
+async function unitProperty(
   bus: DbusConnection,
   signal: AbortSignal,
   unit: string,
+  property: 'ActiveState' | 'SubState',
 ): Promise<string> {
   const [path] = await bus.call(
     { ...MANAGER, member: 'GetUnit', signature: 's', body: [unit] },
     signal,
   );
-  const [state] = await bus.call(
+  const [value] = await bus.call(
     {
       destination: MANAGER.destination,
       path: String(path),
       interface: 'org.freedesktop.DBus.Properties',
       member: 'Get',
       signature: 'ss',
-      body: ['org.freedesktop.systemd1.Unit', 'ActiveState'],
+      body: ['org.freedesktop.systemd1.Unit', property],
     },
     signal,
   );
-  return String(state);
+  return String(value);
 }

@@ -4,7 +4,7 @@
  * One connection per call, never kept: the engine is expected to go away between two calls.
  * Every call has a deadline; an engine that does not answer is a CriUnavailable, never a hang.
  */
-import { Client, credentials, type ServiceError } from '@grpc/grpc-js';
+import { Client, credentials, Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { z } from 'zod';
 import { causeOf } from '../../../errors.ts';
 import { decodeMessage, encodeMessage, type MessageShape } from './wire.ts';
@@ -12,6 +12,13 @@ import { decodeMessage, encodeMessage, type MessageShape } from './wire.ts';
 /** The engine did not answer: no socket, refused, deadline, or not a CRI service. The message says which. */
 export class CriUnavailable extends Error {
   override readonly name = 'CriUnavailable';
+  /** True when the engine answered that it has no CRI service at all: its CRI plugin did not load, and will not by itself. */
+  readonly isUnimplemented: boolean;
+
+  constructor(message: string, options: ErrorOptions & { isUnimplemented?: boolean } = {}) {
+    super(message, options);
+    this.isUnimplemented = options.isUnimplemented === true;
+  }
 }
 
 export interface CriStatus {
@@ -23,6 +30,10 @@ export interface CriStatus {
   /** Free-form JSON by topic (`config`), only of a verbose call. */
   readonly info: Readonly<Record<string, string>>;
 }
+
+export const CRI = 'runtime.v1.RuntimeService';
+/** A node has a few hundred sandboxes, with a few kilobytes of text each. */
+const MAX_ANSWER_BYTES = 64 * 1024 * 1024;
 
 const VERSION_REQUEST: MessageShape = { 1: { name: 'version', type: 'string' } };
 const VERSION_RESPONSE: MessageShape = {
@@ -70,13 +81,12 @@ export async function criVersion(
   signal: AbortSignal,
 ): Promise<{ name: string; version: string }> {
   const answer = versionResponse.parse(
-    await call(
+    await callEngine(
       socket,
-      'Version',
+      `${CRI}/Version`,
       encodeMessage(VERSION_REQUEST, {}),
       VERSION_RESPONSE,
-      deadlineMs,
-      signal,
+      { deadlineMs, signal },
     ),
   );
   return { name: answer.runtimeName, version: answer.runtimeVersion };
@@ -90,7 +100,7 @@ export async function criStatus(
 ): Promise<CriStatus> {
   const request = encodeMessage(STATUS_REQUEST, { verbose: true });
   const answer = statusResponse.parse(
-    await call(socket, 'Status', request, STATUS_RESPONSE, deadlineMs, signal),
+    await callEngine(socket, `${CRI}/Status`, request, STATUS_RESPONSE, { deadlineMs, signal }),
   );
   const ready = answer.status.conditions.find(({ type }) => type === 'RuntimeReady');
   return {
@@ -104,13 +114,20 @@ export async function criStatus(
   };
 }
 
-function call(
+export interface CallOptions {
+  readonly deadlineMs: number;
+  readonly signal: AbortSignal;
+  /** Header fields of the request. */
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** One unary call of a gRPC service on the socket. `method` is its full path, without the first slash. */
+export function callEngine(
   socket: string,
   method: string,
   request: Buffer,
   response: MessageShape,
-  deadlineMs: number,
-  signal: AbortSignal,
+  { deadlineMs, signal, headers = {} }: CallOptions,
 ): Promise<unknown> {
   signal.throwIfAborted();
   // A subchannel shared between clients would carry its reconnect backoff (1 s and more) from one call to the next,
@@ -118,23 +135,22 @@ function call(
   const client = new Client(`unix:${socket}`, credentials.createInsecure(), {
     'grpc.use_local_subchannel_pool': 1,
     'grpc.default_authority': 'localhost',
+    'grpc.max_receive_message_length': MAX_ANSWER_BYTES,
   });
+  const metadata = new Metadata();
+  for (const [name, value] of Object.entries(headers)) metadata.set(name, value);
   return new Promise<unknown>((resolve, reject) => {
     const running = client.makeUnaryRequest(
-      `/runtime.v1.RuntimeService/${method}`,
+      `/${method}`,
       (bytes: Buffer) => bytes,
       (bytes: Buffer) => decodeMessage(response, bytes),
       request,
+      metadata,
       { deadline: Date.now() + deadlineMs },
       (error: ServiceError | null, message?: unknown) => {
         signal.removeEventListener('abort', cancel);
         if (error === null) resolve(message);
-        else
-          reject(
-            signal.aborted
-              ? (signal.reason as Error)
-              : new CriUnavailable(causeOf(error), { cause: error }),
-          );
+        else reject(signal.aborted ? (signal.reason as Error) : unavailable(error));
       },
     );
     const cancel = (): void => {
@@ -144,4 +160,9 @@ function call(
   }).finally(() => {
     client.close();
   });
+}
+
+function unavailable(error: ServiceError): CriUnavailable {
+  const isUnimplemented = error.code === status.UNIMPLEMENTED;
+  return new CriUnavailable(causeOf(error), { cause: error, isUnimplemented });
 }

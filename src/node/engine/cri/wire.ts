@@ -7,7 +7,7 @@
  */
 
 export type FieldType =
-  'string' | 'bool' | { readonly message: MessageShape } | { readonly map: 'string' };
+  'string' | 'bool' | 'int64' | { readonly message: MessageShape } | { readonly map: 'string' };
 
 export interface Field {
   readonly name: string;
@@ -19,7 +19,7 @@ export interface Field {
 export type MessageShape = Readonly<Record<number, Field>>;
 
 export type FieldValue =
-  string | boolean | Message | FieldValue[] | Readonly<Record<string, string>>;
+  string | boolean | number | Message | FieldValue[] | Readonly<Record<string, string>>;
 export interface Message {
   [name: string]: FieldValue;
 }
@@ -66,7 +66,8 @@ export function decodeMessage(shape: MessageShape, bytes: Uint8Array): Message {
 /** False when the field comes with a wire type other than its own: it is then skipped like an unknown one. */
 function readField(reader: Reader, wireType: number, field: Field, message: Message): boolean {
   const { type, name } = field;
-  if (wireType !== (type === 'bool' ? VARINT : LENGTH_DELIMITED)) return false;
+  const isNumber = type === 'bool' || type === 'int64';
+  if (wireType !== (isNumber ? VARINT : LENGTH_DELIMITED)) return false;
   if (typeof type === 'object' && 'map' in type) {
     const item = decodeMessage(
       { 1: { name: 'key', type: 'string' }, 2: { name: 'value', type: type.map } },
@@ -77,16 +78,20 @@ function readField(reader: Reader, wireType: number, field: Field, message: Mess
     message[name] = { ...(message[name] as Readonly<Record<string, string>>), [key]: value };
     return true;
   }
-  const value: FieldValue =
-    type === 'bool'
-      ? reader.varint() !== 0
-      : type === 'string'
-        ? reader.text()
-        : decodeMessage(type.message, reader.bytes());
+  const value = readValue(reader, type);
   const present = message[name];
   if (Array.isArray(present)) present.push(value);
   else message[name] = value;
   return true;
+}
+
+function readValue(
+  reader: Reader,
+  type: Exclude<FieldType, { readonly map: 'string' }>,
+): FieldValue {
+  if (type === 'bool') return reader.varint() !== 0;
+  if (type === 'int64') return reader.int64();
+  return type === 'string' ? reader.text() : decodeMessage(type.message, reader.bytes());
 }
 
 class Reader {
@@ -110,6 +115,19 @@ class Reader {
       this.#offset += 1;
       if (shift < 32) value |= (byte & 0x7f) << shift;
       if (byte < 0x80) return value >>> 0;
+    }
+    throw new RangeError('protobuf varint of more than ten bytes');
+  }
+
+  /** As a double: exact up to 2^53, which is enough for enumerations and for times in seconds. */
+  int64(): number {
+    let value = 0n;
+    for (let shift = 0n; shift < 70n; shift += 7n) {
+      const byte = this.#bytes[this.#offset];
+      if (byte === undefined) throw new RangeError('truncated protobuf message');
+      this.#offset += 1;
+      value |= BigInt(byte & 0x7f) << shift;
+      if (byte < 0x80) return Number(BigInt.asIntN(64, value));
     }
     throw new RangeError('protobuf varint of more than ten bytes');
   }
