@@ -4,8 +4,9 @@
  * Only explains. Whether a document can be extended is decided by the strict parser on the result.
  */
 import { KataError } from '../../errors.ts';
+import { lineAt } from '../host/text.ts';
 import { isTable, type TomlTable, valueAt } from './document.ts';
-import { definitionOf, lineAt, type Statement, valueAbove } from './layout.ts';
+import { definitionOf, type Statement, valueAbove } from './layout.ts';
 import { type BlockTable, renderPath } from './render.ts';
 
 /** What is already defined where ours would go. Undefined when the place is free. */

@@ -6,7 +6,7 @@
  */
 import { parse, TomlError, type TomlDate } from 'smol-toml';
 import { KataError, causeOf } from '../../errors.ts';
-import { decodeUtf8 } from '../host/utf8.ts';
+import { BYTE_ORDER_MARK, decodeUtf8 } from '../host/text.ts';
 
 /** Read-only: a document that was parsed once may be handed out again. */
 export interface TomlTable {
@@ -14,8 +14,6 @@ export interface TomlTable {
 }
 export type TomlValue =
   string | number | bigint | boolean | TomlDate | readonly TomlValue[] | TomlTable;
-
-const BYTE_ORDER_MARK = '\uFEFF';
 
 /** The text of the file, byte order mark included. `file` is for the message. Throws KATA_E_ENGINE_CONFIG_INVALID. */
 export function decodeToml(bytes: Uint8Array, file: string): string {

@@ -7,10 +7,11 @@
  */
 import { isDeepStrictEqual } from 'node:util';
 import { KataError } from '../../errors.ts';
+import { lineAt } from '../host/text.ts';
 import { findBlock, withBlock, withoutBlock } from './block.ts';
 import { closedParent, conflict, takenPlace } from './conflict.ts';
 import { isTable, isToml, parseToml, type TomlTable, type TomlValue } from './document.ts';
-import { lineAt, statementsOf } from './layout.ts';
+import { statementsOf } from './layout.ts';
 import { type BlockTable, type BlockValue, renderTables } from './render.ts';
 
 /** The text with the block of `owner` holding exactly `tables`. Throws KATA_E_ENGINE_CONFIG_CONFLICT, _INVALID or KATA_E_CONFIG_EDITED. */

@@ -45,14 +45,6 @@ export function statementsOf(text: string): Statement[] {
 
 const KINDS = ['key', 'table', 'arrayOfTables'] as const;
 
-/** 1-based number of the line that holds the offset. */
-export function lineAt(text: string, offset: number): number {
-  let line = 1;
-  for (let at = text.indexOf('\n'); at !== -1 && at < offset; at = text.indexOf('\n', at + 1))
-    line += 1;
-  return line;
-}
-
 /** The first statement that defines this path or something below it. */
 export function definitionOf(text: string, path: readonly string[]): Statement | undefined {
   return statementsOf(text).find((statement) => isPrefix(path, statement.path));

@@ -2,6 +2,7 @@
  * Bytes of a file to text and nothing lost: a byte order mark stays, bytes that are not UTF-8 are an error and
  * never a replacement character, so that the text encoded again gives the same bytes.
  */
+export const BYTE_ORDER_MARK = '\uFEFF';
 
 const NEWLINE = 0x0a;
 
@@ -26,4 +27,12 @@ function firstBadLine(bytes: Uint8Array): number {
     if (end === -1 || decode(bytes.subarray(start, end)) === undefined) return line;
     start = end + 1;
   }
+}
+
+/** 1-based number of the line that holds the offset. */
+export function lineAt(text: string, offset: number): number {
+  let line = 1;
+  for (let at = text.indexOf('\n'); at !== -1 && at < offset; at = text.indexOf('\n', at + 1))
+    line += 1;
+  return line;
 }
