@@ -3,10 +3,14 @@
  * `bench/results/NAME.json` with the raw samples beside it. A benchmark never asserts; `met` tells.
  */
 import { Progress, stderrLog } from '../e2e/cluster/progress.ts';
+import { crash } from './crash.ts';
 import { printTable, writeResult, type Benchmark } from './result.ts';
 import { walkingPath } from './walkingPath.ts';
 
-const BENCHMARKS: Readonly<Record<string, Benchmark>> = { 'walking-path': walkingPath };
+const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
+  crash,
+  'walking-path': walkingPath,
+};
 
 async function main(name: string | undefined): Promise<void> {
   const benchmark = name === undefined ? undefined : BENCHMARKS[name];

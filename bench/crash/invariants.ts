@@ -1,0 +1,182 @@
+/**
+ * What must be true of a host, whatever was interrupted: at once after the interruption, after the next run, and
+ * after removal. Each returns what is wrong in words; nothing when all is well.
+ */
+import { createHash } from 'node:crypto';
+import { lstat, readFile, readdir, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+import { CONFIG, type FakeEngine } from './engine.ts';
+
+/** Path → kind, mode, owner and content. */
+export type Snapshot = Readonly<Record<string, string>>;
+
+export interface KnownState {
+  /** Of the engine's configuration. */
+  readonly config: string;
+  /** Kata's handlers that the engine serves. */
+  readonly handlers: readonly string[];
+  /** Files of the revision that is served, and the link for people. */
+  readonly served: Snapshot;
+}
+
+const INSTALLATION = 'opt/kata';
+
+const manifest = z.object({
+  entries: z.array(
+    z.looseObject({ path: z.string(), sha256: z.string().optional(), type: z.string().optional() }),
+  ),
+});
+
+const state = z.looseObject({ transaction: z.unknown().optional() });
+
+/** Everything below the directories that an installer may change. */
+export async function snapshotOf(root: string): Promise<Snapshot> {
+  const found: Record<string, string> = {};
+  for (const at of ['etc', 'opt', 'var']) Object.assign(found, await below(root, at));
+  return found;
+}
+
+async function below(root: string, at: string): Promise<Record<string, string>> {
+  const found: Record<string, string> = {};
+  for (const name of (await readdir(join(root, at))).sort()) {
+    const path = join(at, name);
+    const stats = await lstat(join(root, path));
+    const owned = `${(stats.mode & 0o7777).toString(8)} ${stats.uid}:${stats.gid}`;
+    if (stats.isDirectory()) Object.assign(found, { [path]: owned }, await below(root, path));
+    else if (stats.isSymbolicLink()) found[path] = `-> ${await readlink(join(root, path))}`;
+    else found[path] = `${owned} ${sha256(await readFile(join(root, path)))}`;
+  }
+  return found;
+}
+
+function sha256(bytes: Buffer | string): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+/** True in every instant: also while a run is under way, and right after it was killed. */
+export async function wrongAtAnyInstant(
+  root: string,
+  engine: FakeEngine,
+  allowedConfigs: readonly string[],
+): Promise<string[]> {
+  const snapshot = await snapshotOf(root);
+  const config = snapshot[CONFIG.slice(1)] ?? 'missing';
+  const text = await readFile(join(root, CONFIG), 'utf8').catch(() => '');
+  const loaded = Object.values(engine.loaded ?? {}).map(({ runtime_path: path }) => path);
+  const referenced = [...text.matchAll(/"(\/opt\/kata\/[^"]+)"/g)].map((match) => match[1] ?? '');
+  return [
+    ...(allowedConfigs.includes(config)
+      ? []
+      : ['the configuration is neither the old nor the new one']),
+    ...[...new Set([...referenced, ...loaded.filter((path) => path.startsWith('/opt/kata/'))])]
+      .filter((path) => snapshot[path.slice(1)] === undefined)
+      .map((path) => `the engine refers to ${path}, which is not there`),
+    ...(await halfVersions(root, snapshot)),
+  ];
+}
+
+/** A directory below versions/ that is not named .partial holds every file of its manifest. */
+async function halfVersions(root: string, snapshot: Snapshot): Promise<string[]> {
+  const versions = join(INSTALLATION, 'versions');
+  const names = await readdir(join(root, versions)).catch(() => []);
+  const wrong: string[] = [];
+  for (const name of names.filter((found) => !found.endsWith('.partial'))) {
+    const text = await readFile(join(root, versions, name, '.complete'), 'utf8').catch(() => '{}');
+    const parsed = manifest.safeParse(JSON.parse(text));
+    if (!parsed.success) {
+      wrong.push(`version ${name} has no manifest`);
+      continue;
+    }
+    for (const entry of parsed.data.entries) {
+      const found = snapshot[join(versions, name, entry.path)];
+      if (found === undefined) wrong.push(`version ${name} misses ${entry.path}`);
+      else if (entry.sha256 !== undefined && !found.endsWith(entry.sha256))
+        wrong.push(`version ${name} has another ${entry.path}`);
+    }
+  }
+  return wrong;
+}
+
+/** After a run that ended well: exactly one of the known states, and nothing left over. */
+export async function wrongAfterRun(
+  root: string,
+  engine: FakeEngine,
+  wanted: KnownState,
+): Promise<string[]> {
+  const snapshot = await snapshotOf(root);
+  const served = Object.keys(engine.loaded ?? {}).filter((handler) => handler.startsWith('kata'));
+  const differing = Object.entries(wanted.served).filter(
+    ([path, content]) => snapshot[path] !== content,
+  );
+  return [
+    ...(await wrongAtAnyInstant(root, engine, [wanted.config])),
+    ...(engine.loaded === undefined ? ['the engine is down'] : []),
+    ...(served.toSorted().join() === wanted.handlers.join()
+      ? []
+      : [`the engine serves ${served.join() || 'nothing'}, not ${wanted.handlers.join()}`]),
+    ...differing.map(([path]) => `${path} is not as it should be`),
+    ...leftovers(snapshot),
+    ...(await openTransaction(root)),
+  ];
+}
+
+const ALLOWED = [
+  /^opt\/kata$/,
+  /^opt\/kata\/(versions|revisions|state)$/,
+  /^opt\/kata\/versions\/[0-9a-f]+(\/.*)?$/,
+  /^opt\/kata\/revisions\/r[12](\/kata-(fc|qemu)(\/(configuration\.toml|config\.d|bin(\/[a-z0-9_-]+)?))?)?$/,
+  /^opt\/kata\/current$/,
+  /^opt\/kata\/state\/(state\.json|lock|config\.toml\.kata\.before)$/,
+  /^etc\/(machine-id|containerd|containerd\/config\.toml)$/,
+  /^var\/lib$/,
+];
+
+function leftovers(snapshot: Snapshot): string[] {
+  return Object.keys(snapshot)
+    .filter((path) => !ALLOWED.some((pattern) => pattern.test(path)))
+    .map((path) => `${path} was left over`);
+}
+
+async function openTransaction(root: string): Promise<string[]> {
+  const text = await readFile(join(root, INSTALLATION, 'state/state.json'), 'utf8').catch(
+    () => '{}',
+  );
+  return state.parse(JSON.parse(text)).transaction === undefined
+    ? []
+    : ['the journal has a transaction that has not ended'];
+}
+
+/** What of a state must be found again: of the installation, only what the engine refers to. */
+export function knownState(
+  snapshot: Snapshot,
+  engine: FakeEngine,
+  revision: string | undefined,
+): KnownState {
+  const served = Object.entries(snapshot).filter(
+    ([path]) =>
+      path === `${INSTALLATION}/current` ||
+      (revision !== undefined && path.startsWith(`${INSTALLATION}/revisions/${revision}/`)),
+  );
+  return {
+    config: snapshot[CONFIG.slice(1)] ?? 'missing',
+    handlers: Object.keys(engine.loaded ?? {})
+      .filter((handler) => handler.startsWith('kata'))
+      .toSorted(),
+    served: Object.fromEntries(served),
+  };
+}
+
+/** After removal: byte for byte as it was before the first run. */
+export function wrongAfterRemoval(before: Snapshot, after: Snapshot): string[] {
+  const paths = new Set([...Object.keys(before), ...Object.keys(after)]);
+  return [...paths]
+    .filter((path) => before[path] !== after[path])
+    .map((path) =>
+      before[path] === undefined
+        ? `${path} was left over`
+        : after[path] === undefined
+          ? `${path} is gone`
+          : `${path} was changed`,
+    );
+}
