@@ -98,7 +98,7 @@ export class Reconciler {
     if (observed === undefined) return undefined;
     const decision = decide(observed, clock.now().getTime());
     await act({ ...actDeps, expectations: this.#expectations }, decision.writes, signal);
-    return decision.wakeAfterMs;
+    return earliest(decision.wakeAfterMs, observeDeps.usage.askAgainAfterMs(name));
   }
 
   #cachedVersion(kind: WrittenKind, name: string): string | undefined {
@@ -117,6 +117,11 @@ export class Reconciler {
         return undefined;
     }
   }
+}
+
+function earliest(...timesMs: readonly (number | undefined)[]): number | undefined {
+  const known = timesMs.filter((timeMs) => timeMs !== undefined);
+  return known.length === 0 ? undefined : Math.min(...known);
 }
 
 /** For the log only: a bug should be found by it. */

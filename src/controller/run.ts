@@ -11,6 +11,7 @@ import { LeaderElector } from '../kube/lease.ts';
 import { createTransport } from '../kube/transport.ts';
 import { WorkQueue } from '../kube/workqueue.ts';
 import { Cache } from './cache/cache.ts';
+import { UsageLookup } from './deployment/usage.ts';
 import { CONTROLLER, Metrics, resourceOfPath } from './metrics.ts';
 import type { RunOptions } from './options.ts';
 import { Reconciler } from './reconciler.ts';
@@ -68,7 +69,11 @@ export async function run(
     metrics,
     clock: systemClock,
     log,
-    observe: { cache, client, settings: nodePodSettings(options) },
+    observe: {
+      cache,
+      usage: new UsageLookup({ client, clock: systemClock }),
+      settings: nodePodSettings(options),
+    },
     act: { client: leaderClient, recorder, nodeNamespace: options.nodeNamespace, log },
   });
   const server = createHttpServer({

@@ -7,7 +7,10 @@ import type { NodePodView } from '../cache/nodePod.ts';
 import type { KataDeploymentView, KataNodeView, NodeView, OwnedView } from '../cache/views.ts';
 import type { NodePodSettings } from '../revision/objects.ts';
 
-/** Pods that use one of our RuntimeClasses and have not ended, as `namespace/name`. */
+/**
+ * Pods that use one of our RuntimeClasses and have not ended, as `namespace/name`. A node or class that was looked
+ * up has an entry, if an empty one; one without has not been looked up, which is not the same as none.
+ */
 export interface SandboxUsage {
   readonly byNode: ReadonlyMap<string, readonly string[]>;
   readonly byClass: ReadonlyMap<string, readonly string[]>;
@@ -31,7 +34,7 @@ export interface Observed {
   readonly runtimeClasses: readonly OwnedView[];
   /** Names of RuntimeClasses that somebody else owns. */
   readonly foreignClasses: ReadonlySet<string>;
-  /** Looked up only while something is being taken away; undefined otherwise. */
-  readonly usage: SandboxUsage | undefined;
+  /** Holds only what is needed to go on with taking something away. */
+  readonly usage: SandboxUsage;
   readonly settings: NodePodSettings;
 }

@@ -47,15 +47,13 @@ export function deleteRuntimeClasses(o: Observed): {
   writes: readonly Write[];
   blockedBy: readonly string[];
 } {
-  const blockedBy = o.runtimeClasses.flatMap((view) => o.usage?.byClass.get(view.name) ?? []);
+  const blockedBy = o.runtimeClasses.flatMap((view) => o.usage.byClass.get(view.name) ?? []);
   return { writes: o.runtimeClasses.filter((view) => isUnused(o, view)).map(deletion), blockedBy };
 }
 
 /** Not looked up is not the same as unused. */
 function isUnused(o: Observed, view: OwnedView): boolean {
-  return (
-    !view.deleting && o.usage !== undefined && (o.usage.byClass.get(view.name) ?? []).length === 0
-  );
+  return !view.deleting && o.usage.byClass.get(view.name)?.length === 0;
 }
 
 function deletion(view: OwnedView): Write {

@@ -6,13 +6,20 @@
  * server would refuse it).
  */
 import { handlerLabel, LABEL, MANAGED_BY } from '../../crds/names.ts';
-import type { KataDeploymentSpec } from '../../crds/kataDeployment.ts';
-import type { ResolvedRuntime } from '../revision/plan.ts';
+import { DEFAULT_RUNTIMES, type KataDeploymentSpec } from '../../crds/kataDeployment.ts';
+import { handlerOf, type ResolvedRuntime } from '../revision/plan.ts';
 import type { Manifest } from '../writes.ts';
 import type { KubeObject } from '../../kube/resource.ts';
 
 /** The plain handler that copies `spec.defaultRuntime`. */
 export const DEFAULT_HANDLER = 'kata';
+
+/** Of every class that a specification asks for, also of runtimes that no catalogue knows. */
+export function classNames(spec: KataDeploymentSpec): string[] {
+  const names = spec.runtimes?.map(({ name }) => name) ?? DEFAULT_RUNTIMES;
+  const handlers = names.map(handlerOf);
+  return spec.defaultRuntime === undefined ? handlers : [...handlers, DEFAULT_HANDLER];
+}
 
 export function runtimeClasses(
   deployment: string,

@@ -122,8 +122,10 @@ export class World {
     const pods = new Map<string, NodePodView[]>();
     for (const pod of this.pods.values())
       pods.set(pod.nodeName, [...(pods.get(pod.nodeName) ?? []), pod]);
-    const byNode = new Map<string, string[]>();
-    const byClass = new Map<string, string[]>();
+    const byNode = new Map<string, string[]>([...this.nodes.keys()].map((name) => [name, []]));
+    const byClass = new Map<string, string[]>(
+      [...this.runtimeClasses.keys()].map((name) => [name, []]),
+    );
     for (const [name, { className, node }] of this.userPods) {
       byClass.set(className, [...(byClass.get(className) ?? []), name]);
       if (node !== undefined) byNode.set(node, [...(byNode.get(node) ?? []), name]);
