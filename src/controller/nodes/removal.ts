@@ -7,7 +7,8 @@ import type { Write } from '../writes.ts';
 import * as events from '../events.ts';
 import type { Observed } from '../deployment/observed.ts';
 import { isServed } from '../revision/served.ts';
-import { outlivedPod, renewed } from './attempts.ts';
+import { FAILED } from './assess.ts';
+import { retryOf } from './attempts.ts';
 import { isAdvertised } from './labels.ts';
 import type { Member } from './member.ts';
 import { nodeWrites, releaseWrites } from './writes.ts';
@@ -18,43 +19,22 @@ export interface Removal {
   readonly blockedBy: readonly string[];
 }
 
-/** True when nothing is in the way of cleaning the node but its turn. */
-export function isRemovable(o: Observed, member: Member): boolean {
-  const { node, kataNode } = member;
-  return (
-    !isUntouched(member) &&
-    kataNode?.deleting !== true &&
-    !isAdvertised(node.labels) &&
-    // Not looked up yet: unknown is not the same as none.
-    o.usage !== undefined &&
-    (o.usage.byNode.get(node.name) ?? []).length === 0 &&
-    isServed(o, REMOVE, node.name)
-  );
-}
-
-/** `turn` says that the rollout lets this node be cleaned, or tried again, now. */
-export function removeFromNode(
-  o: Observed,
-  member: Member,
-  turn: { readonly mine: boolean; readonly paused: boolean },
-  nowMs: number,
-): Removal {
-  const { kataNode, node } = member;
-  const none = { writes: [], blockedBy: [] };
-  if (kataNode?.deleting === true || isUntouched(member))
+export function removeFromNode(o: Observed, member: Member, nowMs: number): Removal {
+  const { kataNode, status } = member;
+  if (kataNode === undefined || kataNode.deleting)
     return { writes: releaseWrites(member), blockedBy: [] };
-  if (kataNode?.spec.revision === REMOVE)
-    return { writes: removing(o, member, turn.mine, nowMs), blockedBy: [] };
-  if (turn.paused) return none;
-  if (isAdvertised(node.labels)) return { writes: withdraw(o, member, nowMs), blockedBy: [] };
-  const blockedBy = o.usage?.byNode.get(node.name) ?? [];
+  // Nothing was ever written there.
+  if (status?.phase === 'Unsupported') return { writes: releaseWrites(member), blockedBy: [] };
+  if (kataNode.spec.revision === REMOVE)
+    return { writes: removing(o, member, nowMs), blockedBy: [] };
+  if (isAdvertised(member.node.labels))
+    return { writes: withdraw(o, member, nowMs), blockedBy: [] };
+  const blockedBy = o.usage.byNode.get(member.node.name);
+  // Not looked up yet: unknown is not the same as none.
+  if (blockedBy === undefined) return { writes: [], blockedBy: [] };
   if (blockedBy.length > 0) return { writes: draining(o, member, nowMs), blockedBy };
-  return turn.mine ? { writes: startRemoval(o, member, nowMs), blockedBy: [] } : none;
-}
-
-/** The only attempt that ever came there found that the node cannot run Kata, before its first write. */
-function isUntouched({ kataNode, status }: Member): boolean {
-  return status?.phase === 'Unsupported' && kataNode?.spec.touched !== true;
+  if (!isServed(o, REMOVE, member.node.name)) return { writes: [], blockedBy: [] };
+  return { writes: startRemoval(o, member, nowMs), blockedBy: [] };
 }
 
 function withdraw(o: Observed, member: Member, nowMs: number): Write[] {
@@ -89,29 +69,22 @@ function keep(o: Observed, member: Member, nowMs: number, status: Member['status
   );
 }
 
-/** Also where the KataNode was deleted by hand: the claim on the node tells that something of ours is there. */
 function startRemoval(o: Observed, member: Member, nowMs: number): Write[] {
-  const { node, kataNode } = member;
+  if (member.kataNode === undefined) return [];
   const spec = {
-    ...kataNode?.spec,
-    deployment: o.deployment.name,
-    nodeUID: node.uid,
+    ...member.kataNode.spec,
     revision: REMOVE,
+    claimedAt: new Date(nowMs).toISOString(),
   };
   return nodeWrites(
     o.deployment,
     member,
-    {
-      spec: renewed(spec, member, nowMs),
-      claimed: REMOVE,
-      status: undefined,
-      advertise: false,
-    },
+    { spec, claimed: REMOVE, status: undefined, advertise: false },
     nowMs,
   );
 }
 
-function removing(o: Observed, member: Member, again: boolean, nowMs: number): Write[] {
+function removing(o: Observed, member: Member, nowMs: number): Write[] {
   const { kataNode, status, pod } = member;
   if (kataNode === undefined) return [];
   const result = pod?.stages.remove;
@@ -121,7 +94,16 @@ function removing(o: Observed, member: Member, again: boolean, nowMs: number): W
       { verb: 'event', event: events.nodeReleased(o.deployment, member.node.name) },
     ];
   }
-  const spec = again ? renewed(kataNode.spec, member, nowMs) : kataNode.spec;
+  const retry =
+    status !== undefined && FAILED.includes(status.phase) ? retryOf(member, nowMs) : undefined;
+  const spec =
+    retry === undefined
+      ? kataNode.spec
+      : {
+          ...kataNode.spec,
+          claimedAt: new Date(nowMs).toISOString(),
+          ...(retry.handled === undefined ? {} : { retryHandled: retry.handled }),
+        };
   const writes = nodeWrites(
     o.deployment,
     member,
@@ -130,7 +112,7 @@ function removing(o: Observed, member: Member, again: boolean, nowMs: number): W
       claimed: REMOVE,
       status,
       advertise: false,
-      restartPod: outlivedPod(spec, member),
+      ...(retry === undefined ? {} : { restartPod: pod }),
     },
     nowMs,
   );
