@@ -1,12 +1,13 @@
 /**
  * `npm run build`: makes dist/, all that the images are made of besides Node.js itself.
  *   dist/kata-node.mjs, dist/controller.mjs   one file each, with a source map beside it
+ *   dist/file-thread.mjs                     the thread of kata-node that writes files
  *   dist/kata-helper                          static, for this machine's architecture
  * Must never skip a part silently: an image without it would fail on a node.
  */
 import { build } from 'esbuild';
 import { access } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { compileHelper } from './helper.ts';
 
@@ -16,6 +17,11 @@ export const BUNDLES = {
   'kata-node.mjs': 'src/node/main.ts',
   'controller.mjs': 'src/controller/main.ts',
 } as const;
+
+/** What a program starts as a thread: a file of its own, beside the program under this name. */
+const THREADS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  'src/node/main.ts': { 'file-thread.mjs': 'src/node/artifacts/fileThread.ts' },
+};
 
 export type BundleName = keyof typeof BUNDLES;
 
@@ -36,6 +42,8 @@ export async function bundle(
   await access(entry).catch(() => {
     throw new Error(`the entry ${entry} does not exist`);
   });
+  for (const [name, thread] of Object.entries(THREADS[relative(ROOT, entry)] ?? {}))
+    await bundle(join(ROOT, thread), join(dirname(outputFile), name), { sourceMap });
   await build({
     entryPoints: [entry],
     outfile: outputFile,

@@ -6,12 +6,11 @@
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { once } from 'node:events';
 import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { extract } from 'tar-stream';
 import { decompress, detectFormat, MAGIC_BYTES } from '../src/node/artifacts/formats.ts';
+import { readTar } from '../src/node/artifacts/tarReader.ts';
 
 const DEFAULT_DIRECTORY = fileURLToPath(new URL('../daemonset-image/artifacts', import.meta.url));
 
@@ -59,14 +58,8 @@ async function readArchive(path: string) {
     }
   }
   let unpackedBytes = 0;
-  const tar = extract();
-  tar.on('entry', (header, content, next) => {
-    if (header.type === 'file') unpackedBytes += header.size;
-    content.once('end', next);
-    content.resume();
-  });
-  for await (const chunk of decompress(format, measured())) {
-    if (!tar.write(chunk)) await once(tar, 'drain');
+  for await (const event of readTar(decompress(format, measured()))) {
+    if (event.kind === 'entry') unpackedBytes += event.entry.sizeBytes;
   }
   return { sha256: hash.digest('hex'), sizeBytes, unpackedBytes };
 }

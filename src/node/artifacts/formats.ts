@@ -5,7 +5,7 @@
  * an archive that is cut off or followed by something else is an error.
  */
 import { once } from 'node:events';
-import { PassThrough, Readable } from 'node:stream';
+import { PassThrough, Readable, type Writable } from 'node:stream';
 import { ReadableStream } from 'node:stream/web';
 import { createGunzip, createZstdDecompress, type ZstdDecompress } from 'node:zlib';
 import xz from 'xz-decompress';
@@ -26,21 +26,63 @@ export function detectFormat(head: Uint8Array): ArchiveFormat | undefined {
   return undefined;
 }
 
-/** The decompressed bytes. The stream fails with the decompressor's own error when the input is damaged. */
-export function decompress(format: ArchiveFormat, compressed: AsyncIterable<Uint8Array>): Readable {
+/**
+ * The decompressed bytes. A chunk, of what goes in as of what comes out, is valid until the next one is asked
+ * for. Fails with the decompressor's own error when the input is damaged.
+ */
+export function decompress(
+  format: ArchiveFormat,
+  compressed: AsyncIterable<Uint8Array>,
+): AsyncIterable<Uint8Array> {
   switch (format) {
     case 'zstd':
-      return zstdFrames(compressed);
+      return freed(zstdFrames(compressed));
     case 'xz':
       return Readable.fromWeb(new xz.XzReadableStream(ReadableStream.from<Uint8Array>(compressed)));
-    case 'gzip': {
-      const gunzip = createGunzip({ chunkSize: OUTPUT_CHUNK_BYTES });
-      const input = Readable.from(compressed);
-      input.once('error', (error) => gunzip.destroy(error));
-      gunzip.once('close', () => input.destroy());
-      return input.pipe(gunzip);
-    }
+    case 'gzip':
+      return freed(gzipMembers(compressed));
   }
+}
+
+/**
+ * Gives each of a decompressor's buffers back when all of it was used. Left to the garbage collector they
+ * pile up to a hundred megabytes, and every one is memory that the kernel has to clear first.
+ */
+async function* freed(output: Readable): AsyncGenerator<Uint8Array> {
+  for await (const chunk of output as AsyncIterable<Uint8Array<ArrayBuffer>>) {
+    yield chunk;
+    const { buffer, byteOffset, length } = chunk;
+    // What comes later goes into the rest of the buffer, unless there is none.
+    if (buffer.byteLength === OUTPUT_CHUNK_BYTES && byteOffset + length === OUTPUT_CHUNK_BYTES)
+      buffer.transfer(0);
+  }
+}
+
+function gzipMembers(compressed: AsyncIterable<Uint8Array>): Readable {
+  const gunzip = createGunzip({ chunkSize: OUTPUT_CHUNK_BYTES });
+  const closed = once(gunzip, 'close').then(
+    () => undefined,
+    () => undefined,
+  );
+  const feed = async (): Promise<void> => {
+    for await (const chunk of compressed) {
+      await Promise.race([write(gunzip, chunk), closed]);
+      if (gunzip.destroyed) return;
+    }
+    gunzip.end();
+  };
+  feed().catch((error: unknown) => gunzip.destroy(asError(error)));
+  return gunzip;
+}
+
+/** Resolves when `chunk` was taken whole and its memory may be used again. */
+function write(decoder: Writable, chunk: Uint8Array): Promise<void> {
+  return new Promise((resolve, reject) => {
+    decoder.write(chunk, (error) => {
+      if (error) reject(error);
+      else resolve();
+    });
+  });
 }
 
 /**
@@ -51,7 +93,7 @@ function zstdFrames(compressed: AsyncIterable<Uint8Array>): Readable {
   const output = new PassThrough({ highWaterMark: OUTPUT_CHUNK_BYTES });
   pumpFrames(compressed, output).then(
     () => output.end(),
-    (error: unknown) => output.destroy(error instanceof Error ? error : new Error(String(error))),
+    (error: unknown) => output.destroy(asError(error)),
   );
   return output;
 }
@@ -105,13 +147,7 @@ class Frame {
   /** Undefined while the frame goes on; else how many bytes of `data` lie behind its end. */
   async feed(data: Uint8Array): Promise<number | undefined> {
     this.#fedBytes += data.length;
-    const taken = new Promise<void>((resolve, reject) => {
-      this.#decoder.write(data, (error) => {
-        if (error) reject(error);
-        else resolve();
-      });
-    });
-    await Promise.race([taken, this.#ended]);
+    await Promise.race([write(this.#decoder, data), this.#ended]);
     return this.#over ? this.#fedBytes - this.#decoder.bytesWritten : undefined;
   }
 
@@ -119,6 +155,10 @@ class Frame {
     this.#decoder.end();
     await this.#ended;
   }
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown));
 }
 
 function startsWith(head: Uint8Array, magic: readonly number[]): boolean {

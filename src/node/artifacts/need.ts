@@ -2,6 +2,7 @@
  * How much room a set of artifacts takes: known where the node image or the tree says it, else a floor
  * that a whole release fits into.
  */
+import { NOTHING_REUSABLE, type Reusable } from './reuse.ts';
 import type { ArchiveSource } from './source.ts';
 import type { HostTree } from './tree.ts';
 
@@ -11,11 +12,16 @@ export const UNKNOWN_NEED_BYTES = 1.5 * 1024 ** 3;
 // File systems take more than the files have: blocks, directories, the marker.
 const OVERHEAD_SHARE = 1.05;
 
-export function needOfArchives(archives: readonly ArchiveSource[]): number {
+/** What is reused takes no room, save for what must be copied. */
+export function needOfArchives(
+  archives: readonly ArchiveSource[],
+  { archives: known }: Pick<Reusable, 'archives'> = NOTHING_REUSABLE,
+): number {
   let sum = 0;
-  for (const { unpackedBytes } of archives) {
-    if (unpackedBytes === undefined) return UNKNOWN_NEED_BYTES;
-    sum += unpackedBytes;
+  for (const { unpackedBytes, sha256 } of archives) {
+    const needBytes = known.get(sha256)?.copyBytes ?? unpackedBytes;
+    if (needBytes === undefined) return UNKNOWN_NEED_BYTES;
+    sum += needBytes;
   }
   return Math.ceil(sum * OVERHEAD_SHARE);
 }

@@ -3,10 +3,8 @@
  *
  * The same rules hold as for an archive. A tree that changes between its reading and its copying is refused.
  */
-import { createReadStream } from 'node:fs';
 import { lstat, readdir, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { KataError } from '../../errors.ts';
 import { ioError } from '../host/ioError.ts';
 import type { Host } from '../host/host.ts';
 import { sha256OfFile, versionDigest } from './source.ts';
@@ -60,32 +58,18 @@ export function treeDigest({ entries }: HostTree): string {
   );
 }
 
-export async function copyTree(
+/** `tree` was read with digests: a file that has another one by now is refused, with KATA_E_IO. */
+export function copyTree(
   host: Host,
   tree: HostTree,
   model: TreeModel,
   writer: TreeWriter,
   signal: AbortSignal,
-): Promise<void> {
+): void {
   for (const entry of tree.entries) {
     signal.throwIfAborted();
-    const placement = model.accept(tree.path, entry);
     const from = host.at(join(tree.path, entry.name));
-    const content =
-      placement.kind === 'file'
-        ? createReadStream(from, { highWaterMark: 1024 * 1024, signal })
-        : [];
-    await writer.place(placement, content as AsyncIterable<Uint8Array>);
-  }
-  const written = new Map(writer.entries().map((entry) => [entry.path, entry]));
-  for (const { name, sha256, type } of tree.entries) {
-    const copy = written.get(name);
-    if (type === 'file' && (copy?.type !== 'file' || copy.sha256 !== sha256)) {
-      throw new KataError('KATA_E_IO', {
-        path: join(tree.path, name),
-        cause: 'the file changed while it was copied',
-      });
-    }
+    writer.placeExisting(model.accept(tree.path, entry), { from, sha256: entry.sha256 ?? '' });
   }
 }
 

@@ -1,130 +1,209 @@
 /**
- * Writes a tree under one directory: files with their sha256 computed on the way, links, directories, and
- * all of it flushed to disk at the end.
+ * Writes a tree under one directory and keeps the account of it: which archive gave what, with the digest
+ * that was computed while the bytes went by.
  *
- * It does what a `Placement` says. It never opens an existing file for writing: what is replaced is
+ * It does what a `Placement` says. Nothing that exists is ever opened for writing: what is replaced is
  * removed first, so that neither a link nor a hard link can be written through.
  */
-import { createHash } from 'node:crypto';
-import { link, mkdir, open, symlink, unlink, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
 import { KataError } from '../../errors.ts';
 import { flushFileSystem } from '../host/helper.ts';
 import { syncFile } from '../host/hostFile.ts';
-import { errnoOf } from '../host/ioError.ts';
-import type { Placement, TreeModel } from './treeModel.ts';
+import { FileWriter } from './fileWriter.ts';
+import type { Fingerprint, WrittenFile } from './fileThreadProtocol.ts';
+import type { FileEntry, ManifestArchive, ManifestEntry } from './manifest.ts';
+import type { Placement } from './treeModel.ts';
 
-export type ManifestEntry =
-  | {
-      readonly path: string;
-      readonly type: 'file';
-      readonly sizeBytes: number;
-      readonly mode: number;
-      readonly sha256: string;
-    }
-  | { readonly path: string; readonly type: 'symlink'; readonly target: string };
+/** A file that exists: of another version, or of a tree on the host. */
+export interface ExistingFile {
+  /** As this process finds it. */
+  readonly from: string;
+  readonly sha256: string;
+  /** Given when it may be hard-linked, as long as it is still this. */
+  readonly fingerprint?: Fingerprint;
+}
+
+/** An entry as far as it is known before its bytes were seen. */
+type Pending =
+  | Exclude<ManifestEntry, FileEntry>
+  | { readonly type: 'file'; readonly path: string; readonly id: number; readonly mode: number };
+
+interface Owned {
+  readonly entry: Pending;
+  /** The archive that gave it last; -1 when there is none. */
+  readonly archive: number;
+}
+
+interface PendingArchive {
+  readonly sha256: string;
+  readonly replaced: Pending[];
+}
+
+export interface WrittenTree {
+  /** In the order of their paths, so that the same tree gives the same manifest. */
+  readonly entries: readonly ManifestEntry[];
+  readonly archives: readonly ManifestArchive[];
+  readonly bytesWritten: number;
+}
 
 export class TreeWriter {
   readonly #root: string;
-  readonly #entries = new Map<string, ManifestEntry>();
+  readonly #files: FileWriter;
+  readonly #entries = new Map<string, Owned>();
+  readonly #archives: PendingArchive[] = [];
+  readonly #written = new Map<number, WrittenFile>();
+  #ids = 0;
+  #isOpen = false;
   #bytesWritten = 0;
 
-  /** `root` is a directory that exists and is empty, as this process finds it. */
+  /** `root` is a directory that exists and is empty, as this process finds it. To be closed. */
   constructor(root: string) {
     this.#root = root;
+    this.#files = new FileWriter(root);
   }
 
-  get bytesWritten(): number {
-    return this.#bytesWritten;
+  /** What is placed from now on comes from this archive. */
+  beginArchive(sha256: string): void {
+    this.#archives.push({ sha256, replaced: [] });
   }
 
-  /** In the order of their paths, so that the same tree gives the same manifest. */
-  entries(): ManifestEntry[] {
-    return [...this.#entries.values()].sort((a, b) => (a.path < b.path ? -1 : 1));
-  }
-
-  async place(placement: Placement, content: AsyncIterable<Uint8Array>): Promise<void> {
-    if (placement.kind === 'nothing') return;
-    for (const parent of placement.missingParents) await this.#directory(parent);
-    if (placement.kind === 'directory') {
-      await this.#directory(placement.path);
-      return;
-    }
+  /**
+   * For a file, its content follows by `write`. `twin` is a file that may have the same content: it is linked
+   * if, byte by byte, it has.
+   */
+  place(placement: Placement, twin?: Fingerprint & { readonly at: string }): void {
+    this.#end();
+    if (!this.#makeRoom(placement)) return;
     const { path } = placement;
-    if (placement.replaces) {
-      await unlink(this.#at(path));
-      this.#entries.delete(path);
-    }
     switch (placement.kind) {
-      case 'file':
-        await this.#file(path, placement.mode, content);
+      case 'directory':
         return;
-      case 'symlink':
-        await symlink(placement.target, this.#at(path));
-        this.#entries.set(path, { path, type: 'symlink', target: placement.target });
+      case 'file': {
+        const { mode } = placement;
+        const id = this.#account(path, mode);
+        this.#files.send({ kind: 'open', id, path, mode, ...(twin === undefined ? {} : { twin }) });
+        this.#isOpen = true;
         return;
+      }
+      case 'symlink': {
+        const { target } = placement;
+        this.#set({ type: 'symlink', path, target });
+        this.#files.send({ kind: 'symlink', path, target });
+        return;
+      }
       case 'hardLink': {
-        const source = this.#entries.get(placement.source);
-        if (source?.type !== 'file')
-          throw new KataError('KATA_E_INTERNAL', { cause: `${placement.source} was not written` });
-        await link(this.#at(placement.source), this.#at(path));
-        this.#entries.set(path, { ...source, path });
+        const { source } = placement;
+        const entry = this.#entries.get(source)?.entry;
+        if (entry?.type !== 'file')
+          throw new KataError('KATA_E_INTERNAL', { cause: `${source} was not written` });
+        this.#set({ type: 'file', path, id: entry.id, mode: entry.mode });
+        this.#files.send({ kind: 'hardLink', path, source });
       }
     }
+  }
+
+  /** A file whose content is somewhere already. Anything but a file is placed as ever. */
+  placeExisting(placement: Placement, { from, sha256, fingerprint }: ExistingFile): void {
+    if (placement.kind !== 'file') {
+      this.place(placement);
+      return;
+    }
+    this.#end();
+    this.#makeRoom(placement);
+    const { path, mode } = placement;
+    const command = { id: this.#account(path, mode), path, from, sha256 };
+    if (fingerprint === undefined) this.#files.send({ kind: 'copy', mode, ...command });
+    else this.#files.send({ kind: 'link', ...fingerprint, ...command });
+  }
+
+  /** The next bytes of the file that was placed last. */
+  async write(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
+    if (this.#isOpen) await this.#files.write(bytes, signal);
+  }
+
+  /** Waits until all that was placed is there. */
+  async drain(signal: AbortSignal): Promise<void> {
+    this.#end();
+    const { written, bytesWritten } = await this.#files.drain(signal);
+    for (const file of written) this.#written.set(file.id, file);
+    this.#bytesWritten = bytesWritten;
+  }
+
+  /** Of what was drained. */
+  tree(): WrittenTree {
+    const entries = [...this.#entries.values()]
+      .map(({ entry, archive }) => ({
+        ...this.#complete(entry),
+        ...(archive < 0 ? {} : { archive }),
+      }))
+      .sort((a, b) => (a.path < b.path ? -1 : 1));
+    const archives = this.#archives.map(({ sha256, replaced }) => ({
+      sha256,
+      replaced: replaced.map((entry) => this.#complete(entry)),
+    }));
+    return { entries, archives, bytesWritten: this.#bytesWritten };
   }
 
   /**
    * Returns when every file and directory is on disk. One flush of the file system takes half a second where
    * fsync of each of a thousand files takes four; it waits for what others wrote there, too.
    */
-  async flush(model: TreeModel, signal: AbortSignal): Promise<void> {
+  async flush(signal: AbortSignal): Promise<void> {
     if (await flushFileSystem(this.#root, signal)) return;
-    for (const { path, type } of this.#entries.values()) {
-      if (type === 'file') await syncFile(this.#at(path));
+    for (const { entry } of this.#entries.values()) {
+      const { path, type } = entry;
+      if (type !== 'symlink') await syncFile(join(this.#root, path));
     }
-    for (const directory of model.directories()) await syncFile(this.#at(directory));
     await syncFile(this.#root);
   }
 
-  #at(path: string): string {
-    return join(this.#root, path);
+  /** Nothing is written any more when this returns. */
+  async close(): Promise<void> {
+    await this.#files.close();
   }
 
-  async #directory(path: string): Promise<void> {
-    await mkdir(this.#at(path), { mode: 0o755 }).catch((error: unknown) => {
-      // The model knows that it is a directory: an archive may name one again.
-      if (errnoOf(error) !== 'EEXIST') throw error;
-    });
+  #end(): void {
+    if (this.#isOpen) this.#files.end();
+    this.#isOpen = false;
   }
 
-  async #file(path: string, mode: number, content: AsyncIterable<Uint8Array>): Promise<void> {
-    const file = await open(this.#at(path), 'wx', 0o600);
-    const hash = createHash('sha256');
-    let sizeBytes = 0;
-    let writing: Promise<void> = Promise.resolve();
-    try {
-      for await (const chunk of content) {
-        // One write is under way while the next chunk is unpacked and hashed.
-        await writing;
-        writing = writeAll(file, chunk);
-        writing.catch(() => undefined); // awaited above or below
-        hash.update(chunk);
-        sizeBytes += chunk.length;
-        this.#bytesWritten += chunk.length;
-      }
-      await writing;
-      await file.chmod(mode);
-    } finally {
-      await writing.catch(() => undefined); // nothing may write into a file that is closed
-      await file.close();
-    }
-    this.#entries.set(path, { path, type: 'file', sizeBytes, mode, sha256: hash.digest('hex') });
+  /** Makes parents, and the directory itself, and takes away what is replaced. False when nothing is to be placed. */
+  #makeRoom(placement: Placement): placement is Exclude<Placement, { kind: 'nothing' }> {
+    if (placement.kind === 'nothing') return false;
+    for (const parent of placement.missingParents) this.#directory(parent);
+    if (placement.kind === 'directory') this.#directory(placement.path);
+    else if (placement.replaces) this.#files.send({ kind: 'remove', path: placement.path });
+    return true;
   }
-}
 
-async function writeAll(file: FileHandle, chunk: Uint8Array): Promise<void> {
-  for (let offset = 0; offset < chunk.length;) {
-    const { bytesWritten } = await file.write(chunk, offset);
-    offset += bytesWritten;
+  #directory(path: string): void {
+    // An archive may name one again, and a later archive one of an earlier.
+    const exists = this.#entries.has(path);
+    this.#set({ type: 'directory', path });
+    if (!exists) this.#files.send({ kind: 'directory', path });
+  }
+
+  #account(path: string, mode: number): number {
+    this.#ids += 1;
+    this.#set({ type: 'file', path, id: this.#ids, mode });
+    return this.#ids;
+  }
+
+  #set(entry: Pending): void {
+    const archive = this.#archives.length - 1;
+    const before = this.#entries.get(entry.path);
+    if (before !== undefined && before.archive !== archive)
+      this.#archives[before.archive]?.replaced.push(before.entry);
+    this.#entries.set(entry.path, { entry, archive });
+  }
+
+  #complete(entry: Pending): ManifestEntry {
+    if (entry.type !== 'file') return entry;
+    const { id, ...rest } = entry;
+    const file = this.#written.get(id);
+    if (file === undefined)
+      throw new KataError('KATA_E_INTERNAL', { cause: `${entry.path} was not written` });
+    const { sizeBytes, mtimeNs, sha256 } = file;
+    return { ...rest, sizeBytes, mtimeNs, sha256 };
   }
 }

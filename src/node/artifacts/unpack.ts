@@ -5,11 +5,11 @@
  * Whether the hash is the wanted one is for the caller to judge, before the tree becomes visible.
  */
 import { createHash } from 'node:crypto';
-import { pipeline } from 'node:stream/promises';
-import { extract, type Header } from 'tar-stream';
 import { KataError, causeOf } from '../../errors.ts';
 import { MAGIC_BYTES, decompress, detectFormat } from './formats.ts';
-import type { TreeModel } from './treeModel.ts';
+import { readTar } from './tarReader.ts';
+import type { Reusable } from './reuse.ts';
+import type { Placement, TreeModel } from './treeModel.ts';
 import type { TreeWriter } from './treeWriter.ts';
 
 export interface UnpackOptions {
@@ -18,6 +18,8 @@ export interface UnpackOptions {
   readonly compressed: AsyncIterable<Uint8Array>;
   readonly model: TreeModel;
   readonly writer: TreeWriter;
+  /** Files of other versions that may be the same. */
+  readonly reusable?: Pick<Reusable, 'twinOf'>;
   readonly signal: AbortSignal;
 }
 
@@ -27,49 +29,34 @@ export async function unpackArchive({
   compressed,
   model,
   writer,
+  reusable,
   signal,
 }: UnpackOptions): Promise<string> {
   const hash = createHash('sha256');
   const source = new Peekable(hashed(compressed, hash));
-  const tar = extract();
+  const twin = (placement: Placement, sizeBytes: number) =>
+    placement.kind === 'file'
+      ? reusable?.twinOf(placement.path, sizeBytes, placement.mode)
+      : undefined;
   let entries = 0;
   try {
     const format = detectFormat(await source.head(MAGIC_BYTES));
     if (format === undefined) throw formatError(archive, 'it is neither zstd nor xz nor gzip');
-    const feeding = pipeline(decompress(format, source), tar, { signal });
-    feeding.catch(() => undefined); // awaited below; until then the reader of `tar` sees the same error
-    for await (const entry of tar) {
+    for await (const event of readTar(decompress(format, source))) {
+      if (event.kind === 'content') {
+        await writer.write(event.bytes, signal);
+        continue;
+      }
+      signal.throwIfAborted();
       entries += 1;
-      await writer.place(
-        model.accept(archive, describe(entry.header)),
-        entry as AsyncIterable<Uint8Array>,
-      );
-      entry.resume();
+      const placement = model.accept(archive, event.entry);
+      writer.place(placement, twin(placement, event.entry.sizeBytes));
     }
-    await feeding;
   } catch (error) {
-    tar.destroy();
     throw translate(error, archive, signal);
   }
   if (entries === 0) throw formatError(archive, 'it holds nothing');
   return hash.digest('hex');
-}
-
-function describe({
-  name,
-  type,
-  mode,
-  size,
-  linkname,
-}: Header): Parameters<TreeModel['accept']>[1] {
-  return {
-    name,
-    // One that tar-stream does not know is null, whatever its types say: it is refused like any other.
-    type,
-    mode,
-    sizeBytes: type === 'file' || type === 'contiguous-file' ? size : 0,
-    linkname,
-  };
 }
 
 async function* hashed(
@@ -96,7 +83,8 @@ class Peekable implements AsyncIterable<Uint8Array> {
     while (length < bytes) {
       const next = await this.#source.next();
       if (next.done === true) break;
-      this.#seen.push(next.value);
+      // A source that gives so little at a time may use its memory again.
+      this.#seen.push(next.value.length < bytes ? Buffer.from(next.value) : next.value);
       length += next.value.length;
     }
     return Buffer.concat(this.#seen).subarray(0, bytes);
@@ -132,6 +120,5 @@ function translate(error: unknown, archive: string, signal: AbortSignal): unknow
 function cause(error: unknown): string {
   const text = causeOf(error);
   if (/unexpected end/i.test(text)) return 'it ends too early';
-  if (/invalid tar header/i.test(text)) return 'it holds no tar archive';
   return text;
 }

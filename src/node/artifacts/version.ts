@@ -6,35 +6,21 @@
  */
 import { mkdir, open, readFile, readdir, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
 import { HOST_PATHS } from '../../crds/names.ts';
 import { syncFile } from '../host/hostFile.ts';
 import { errnoOf, ioError } from '../host/ioError.ts';
 import type { Host } from '../host/host.ts';
+import {
+  parseManifest,
+  parseSummary,
+  type VersionManifest,
+  type VersionSummary,
+} from './manifest.ts';
 import { COMPLETE_MARKER } from './treeModel.ts';
-import type { ManifestEntry } from './treeWriter.ts';
+
+export type { VersionManifest, VersionSummary } from './manifest.ts';
 
 const PARTIAL = '.partial';
-
-export const MANIFEST_VERSION = 1;
-
-/** What `.complete` holds. The entries allow a later check of every file. */
-export interface VersionManifest {
-  readonly manifestVersion: typeof MANIFEST_VERSION;
-  readonly digest: string;
-  /** The artifacts' own VERSION; `unknown` when they hold none. */
-  readonly version: string;
-  readonly sizeBytes: number;
-  readonly entries: readonly ManifestEntry[];
-}
-
-const manifestHead = z.object({
-  manifestVersion: z.literal(MANIFEST_VERSION),
-  digest: z.string(),
-  version: z.string(),
-  sizeBytes: z.number(),
-});
-export type VersionSummary = z.infer<typeof manifestHead>;
 
 /** Path on the host. */
 export function versionPath(digest: string): string {
@@ -43,16 +29,27 @@ export function versionPath(digest: string): string {
 
 /** Undefined when there is no such version, or when it is not complete. Reads the marker and nothing else. */
 export async function readVersion(host: Host, digest: string): Promise<VersionSummary | undefined> {
+  const text = await readMarker(host, digest);
+  return text === undefined ? undefined : parseSummary(text, digest);
+}
+
+/** As `readVersion`, with every entry. */
+export async function readManifest(
+  host: Host,
+  digest: string,
+): Promise<VersionManifest | undefined> {
+  const text = await readMarker(host, digest);
+  return text === undefined ? undefined : parseManifest(text, digest);
+}
+
+async function readMarker(host: Host, digest: string): Promise<string | undefined> {
   const marker = join(versionPath(digest), COMPLETE_MARKER);
-  let text: string;
   try {
-    text = await readFile(host.at(marker), 'utf8');
+    return await readFile(host.at(marker), 'utf8');
   } catch (error) {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
     throw ioError(marker, error);
   }
-  const parsed = manifestHead.safeParse(parseJson(text));
-  return parsed.success && parsed.data.digest === digest ? parsed.data : undefined;
 }
 
 /** An empty directory to unpack into. What an earlier attempt left there is removed. Returns its path on the host. */
@@ -130,12 +127,4 @@ export async function versionHolds(host: Host, digest: string, path: string): Pr
     () => true,
     () => false,
   );
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

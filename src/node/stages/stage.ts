@@ -5,7 +5,6 @@
 import type { NodeResult } from '../../crds/nodeResult.ts';
 import { inspectTree } from '../artifacts/inspect.ts';
 import { artifactSteps, type Content } from '../artifacts/install.ts';
-import { needOfArchives, needOfTree } from '../artifacts/need.ts';
 import { resolveArtifacts, versionDigest } from '../artifacts/source.ts';
 import { readTree, treeDigest } from '../artifacts/tree.ts';
 import { collectPartials, readVersion, versionPath } from '../artifacts/version.ts';
@@ -31,7 +30,6 @@ export async function stage(context: StageContext): Promise<NodeResult> {
 interface Wanted {
   readonly digest: string;
   readonly content: Content;
-  readonly needBytes: number;
 }
 
 async function stageLocked(context: StageContext, builder: ResultBuilder): Promise<NodeResult> {
@@ -68,10 +66,10 @@ async function resolveContent(context: StageContext): Promise<Wanted> {
       'archives',
       archives.map(({ sha256 }) => sha256),
     );
-    return { digest, content: { archives }, needBytes: needOfArchives(archives) };
+    return { digest, content: { archives } };
   }
   const tree = await readTree(host, set.path, true, signal);
-  return { digest: treeDigest(tree), content: { tree }, needBytes: needOfTree(tree) };
+  return { digest: treeDigest(tree), content: { tree } };
 }
 
 /** Also for a version that was there already: another plan may ask for other handlers. */

@@ -26,13 +26,18 @@ async function unpack(archives: readonly Buffer[], limits?: TreeLimits) {
   const directory = await temporaryDirectory();
   const model = new TreeModel(limits);
   const writer = new TreeWriter(directory);
-  for (const [i, bytes] of archives.entries()) {
-    const compressed = Readable.from(chunked(bytes, 1000)) as AsyncIterable<Uint8Array>;
-    await unpackArchive({ archive: `archive-${i}.tar`, compressed, model, writer, signal });
+  try {
+    for (const [i, bytes] of archives.entries()) {
+      const compressed = Readable.from(chunked(bytes, 1000)) as AsyncIterable<Uint8Array>;
+      await unpackArchive({ archive: `archive-${i}.tar`, compressed, model, writer, signal });
+    }
+    model.checkLinks();
+    await writer.drain(signal);
+    await writer.flush(signal);
+    return { directory, entries: writer.tree().entries.filter(({ type }) => type !== 'directory') };
+  } finally {
+    await writer.close();
   }
-  model.checkLinks();
-  await writer.flush(model, signal);
-  return { directory, entries: writer.entries() };
 }
 
 function* chunked(bytes: Buffer, size: number): Generator<Buffer> {
@@ -301,11 +306,12 @@ describe('a hostile archive', () => {
         const model = new TreeModel();
         const writer = new TreeWriter(at);
         const compressed = Readable.from([gz(await tar(entries))]) as AsyncIterable<Uint8Array>;
-        await unpackArchive({ archive: 'x', compressed, model, writer, signal }).catch(
-          (error: unknown) => {
+        await unpackArchive({ archive: 'x', compressed, model, writer, signal })
+          .then(() => writer.drain(signal))
+          .catch((error: unknown) => {
             expect(error).toBeInstanceOf(KataError);
-          },
-        );
+          })
+          .finally(() => writer.close());
         expect([
           await readdir(outside),
           await readdir(join(outside, 'a')),
@@ -331,7 +337,7 @@ describe('zstd frames', () => {
             'zstd',
             Readable.from(chunked(compressed, size)) as AsyncIterable<Uint8Array>,
           ))
-            out.push(chunk as Buffer);
+            out.push(Buffer.from(chunk));
           expect(Buffer.concat(out).equals(Buffer.concat(parts))).toBe(true);
         },
       ),
