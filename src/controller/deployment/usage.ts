@@ -128,7 +128,6 @@ export function usageQuestion(o: Omit<Observed, 'usage'>): UsageQuestion {
       kataNode?.spec.deployment === deployment.name &&
       !kataNode.deleting &&
       kataNode.spec.revision !== REMOVE &&
-      kataNode.status?.phase !== 'Unsupported' &&
       isLeaving(node) &&
       !isAdvertised(node.labels)
     );

@@ -195,6 +195,15 @@ describe('what is asked', () => {
     expect(usageQuestion(world.observe())).toEqual(asked([], ['kata-qemu', 'kata-clh', 'kata-fc']));
   });
 
+  it('is a leaving node also where the last attempt found that Kata cannot run', () => {
+    const world = new World();
+    world.addNode('n1');
+    world.behaviour = () => ({ outcome: 'unsupported' });
+    world.settle();
+    world.delete();
+    expect(usageQuestion(world.observe()).nodes).toEqual(new Set(['n1']));
+  });
+
   it('is nothing for a node of another KataDeployment', () => {
     const world = new World();
     world.addNode('n1', { labels: { [LABEL.claim]: 'other.1234567890' } });
