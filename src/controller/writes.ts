@@ -29,10 +29,23 @@ export type Write =
       readonly verb: 'apply';
       readonly object: Manifest;
       /** One field manager per concern: each owns its fields and drops what it no longer names. */
-      readonly manager: 'spec' | 'status' | 'labels' | 'finalizer' | 'nudge';
+      readonly manager: 'spec' | 'status' | 'labels' | 'nudge';
       readonly subresource?: 'status';
       /** resourceVersion in the cache when this was decided: the next decision waits for a newer one. */
       readonly seen?: string;
+    }
+  | {
+      /**
+       * Puts a list of finalizers in place of the one that was seen, of this very version of the object. An apply
+       * removes only what the same manager gave: of an object made from an export, that is somebody else.
+       */
+      readonly verb: 'finalizers';
+      readonly kind: WrittenKind;
+      readonly name: string;
+      readonly uid: string;
+      /** resourceVersion in the cache when this was decided. */
+      readonly seen: string;
+      readonly finalizers: readonly string[];
     }
   | {
       readonly verb: 'delete';

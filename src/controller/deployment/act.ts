@@ -66,8 +66,8 @@ export async function act(
 /** Writes about one node hang together: a claim must not be written when its KataNode could not be. */
 function subjectOf(write: Write): string {
   if (write.verb === 'event') return `Event/${write.event.reason}`;
-  const kind = write.verb === 'delete' ? write.kind : write.object.kind;
-  const name = write.verb === 'delete' ? write.name : write.object.metadata.name;
+  const { kind, name } =
+    write.verb === 'apply' ? { kind: write.object.kind, name: write.object.metadata.name } : write;
   return kind === 'Node' || kind === 'KataNode' ? `node/${name}` : `${kind}/${name}`;
 }
 
@@ -87,6 +87,12 @@ async function perform(deps: ActDeps, write: Write, signal: AbortSignal): Promis
       );
       return;
     }
+    case 'finalizers': {
+      const { kind, name, seen } = write;
+      const written = await putFinalizers(deps, write, signal);
+      deps.expectations.wrote(kind, name, seen, written.metadata.resourceVersion);
+      return;
+    }
     case 'apply': {
       const written = await apply(deps, write, signal);
       deps.expectations.wrote(
@@ -97,6 +103,25 @@ async function perform(deps: ActDeps, write: Write, signal: AbortSignal): Promis
       );
     }
   }
+}
+
+/** Fails when the object is not the one that was seen: then it is looked at again. */
+async function putFinalizers(
+  { client }: ActDeps,
+  { kind, name, uid, seen, finalizers }: Extract<Write, { verb: 'finalizers' }>,
+  signal: AbortSignal,
+): Promise<KubeObject> {
+  return await client.jsonPatch(
+    RESOURCES[kind],
+    { name },
+    [
+      { op: 'test', path: '/metadata/uid', value: uid },
+      { op: 'test', path: '/metadata/resourceVersion', value: seen },
+      { op: 'add', path: '/metadata/finalizers', value: finalizers },
+    ],
+    { fieldManager: 'kata-operator/finalizers' },
+    signal,
+  );
 }
 
 async function apply(

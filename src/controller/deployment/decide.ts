@@ -4,7 +4,7 @@
  * Order matters where something must be there before something else: finalizer before the first write to
  * a node, plan and DaemonSet before the claim that selects them, everything else before the finalizer goes.
  */
-import { API_VERSION, FINALIZER } from '../../crds/names.ts';
+import { FINALIZER } from '../../crds/names.ts';
 import { kataDeploymentSpec, type KataDeploymentSpec } from '../../crds/kataDeployment.ts';
 import { notImplementedFields } from '../../crds/notImplemented.ts';
 import { KataError } from '../../errors.ts';
@@ -42,9 +42,14 @@ function accept(o: Observed): Accepted | KataError {
   const { spec } = o.parsed;
   const fields = notImplementedFields(spec);
   if (fields.length > 0)
-    return new KataError('KATA_E_NOT_IMPLEMENTED', { fields: fields.join(', ') });
+    return new KataError('KATA_E_NOT_IMPLEMENTED', {
+      fields: fields.join(', '),
+    });
   try {
-    return { spec, revision: installRevision(o.deployment.name, spec, o.settings.image) };
+    return {
+      spec,
+      revision: installRevision(o.deployment.name, spec, o.settings.image),
+    };
   } catch (error) {
     if (error instanceof KataError) return error;
     throw error;
@@ -156,16 +161,15 @@ function orphanWrites({ orphans }: Membership): Write[] {
 }
 
 function finalizerWrite(o: Observed, present: boolean): Write {
-  const { name, uid, resourceVersion } = o.deployment;
+  const { name, uid, resourceVersion, finalizers } = o.deployment;
+  const others = finalizers.filter((finalizer) => finalizer !== FINALIZER);
   return {
-    verb: 'apply',
-    manager: 'finalizer',
+    verb: 'finalizers',
+    kind: 'KataDeployment',
+    name,
+    uid,
     seen: resourceVersion,
-    object: {
-      apiVersion: API_VERSION,
-      kind: 'KataDeployment',
-      metadata: { name, uid, ...(present ? { finalizers: [FINALIZER] } : {}) },
-    },
+    finalizers: present ? [...others, FINALIZER] : others,
   };
 }
 

@@ -235,6 +235,7 @@ export class World {
     this.writes.push(write);
     if (write.verb === 'event') this.events.push(write.event);
     else if (write.verb === 'delete') this.#storeOf(write.kind).delete(write.name);
+    else if (write.verb === 'finalizers') this.#putFinalizers(write);
     else this.#apply(write);
   }
 
@@ -294,14 +295,23 @@ export class World {
   }
 
   #applyDeployment(object: Manifest, subresource: 'status' | undefined): void {
+    if (subresource !== 'status') throw new Error('a decision must not edit a KataDeployment');
     const before = this.#mustHaveDeployment();
-    if (subresource === 'status') {
-      this.deployment = { ...before, status: structuredClone(object['status']) };
-      return;
-    }
-    const finalizers = (object.metadata['finalizers'] as string[] | undefined) ?? [];
+    this.deployment = {
+      ...before,
+      status: structuredClone(object['status']),
+      resourceVersion: this.#id('rv'),
+    };
+  }
+
+  #putFinalizers({ uid, seen, finalizers }: Extract<Write, { verb: 'finalizers' }>): void {
+    const before = this.#mustHaveDeployment();
+    if (before.uid !== uid || before.resourceVersion !== seen)
+      throw new Error('finalizers of another version of the KataDeployment');
     this.deployment =
-      before.deleting && finalizers.length === 0 ? undefined : { ...before, finalizers };
+      before.deleting && finalizers.length === 0
+        ? undefined
+        : { ...before, finalizers, resourceVersion: this.#id('rv') };
   }
 
   #owned(object: Manifest): OwnedView {
