@@ -43,7 +43,7 @@ export const MADE_WANTS = 'made-wants';
 export const SCRIPT = 'restore.sh';
 
 /** How often the timer finds a living kata-node before it acts all the same: it may be frozen. */
-const PATIENCE = 12;
+const PATIENCE = 24;
 
 export function guardScript(file: GuardedFile, places: GuardPlaces): string {
   const variables = {

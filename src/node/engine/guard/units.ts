@@ -1,6 +1,6 @@
 /**
  * The two units of the guard: a oneshot that runs before the engine when the host starts, and a timer that starts
- * it a minute after the guard was armed.
+ * it some time after the guard was armed.
  *
  * Pure text.
  */
@@ -8,8 +8,8 @@ import { dirname } from 'node:path';
 import { SCRIPT, type GuardedFile, type GuardPlaces } from './script.ts';
 
 /** A transaction that lives has confirmed or taken back its restart by then, in nearly every case. */
-const FIRST_AFTER_SECONDS = 60;
-const AGAIN_AFTER_SECONDS = 30;
+const FIRST_AFTER_SECONDS = 45;
+const AGAIN_AFTER_SECONDS = 15;
 
 export function serviceUnit({ unit, path }: GuardedFile, { directory }: GuardPlaces): string {
   return `[Unit]
