@@ -114,7 +114,7 @@ fi
 rm -f ${places.unitFiles.map(quoted).join(' ')}
 if [ -e "$guard/${MADE_WANTS}" ]; then rmdir ${quoted(places.wants)} 2>/dev/null || :; fi
 rm -rf "$guard"
-systemctl --no-block stop "$timer"
+if [ "$timed" = yes ]; then systemctl --no-block stop "$timer"; fi
 `;
 }
 
