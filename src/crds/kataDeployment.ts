@@ -185,6 +185,9 @@ export const kataDeploymentStatus = z.object({
       desired: count.describe('Selected nodes that can run Kata, as far as known.'),
       ready: count.describe('Verified at the target revision.'),
       failed: count.describe('Failed or rolled back.'),
+      skipped: count.describe(
+        'Selected nodes to which no Pod of ours can go: taints, another system.',
+      ),
       unsupported: count.describe('Cannot run Kata, for the reason on their KataNode.'),
       inProgress: count.describe('Claimed and not yet at an end.'),
       waiting: count.describe('Not yet claimed.'),

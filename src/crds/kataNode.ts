@@ -39,6 +39,8 @@ export const kataNodeSpec = z.object({
   revision: z.string().max(63).optional(),
   /** When the present attempt was started (RFC 3339); nodeTimeout counts from here. */
   claimedAt: z.string().max(64).optional(),
+  /** An attempt before the present one may have written to the node: it must be cleaned whatever the present one found. */
+  touched: z.boolean().optional(),
   /** Value of the retry annotation that was already obeyed. */
   retryHandled: z.string().max(253).optional(),
 });

@@ -43,6 +43,8 @@ export const REMOVE = 'remove';
 
 /** On a DaemonSet: changed when its controller seems to have missed a node. */
 export const ANNOTATION_NUDGE = `${GROUP}/nudge`;
+/** On a DaemonSet: digest of its Pod template, to see that the settings of the operator have changed. */
+export const ANNOTATION_TEMPLATE = `${GROUP}/template`;
 
 /** On the objects of a revision: the node image that it runs, for people. */
 export const ANNOTATION_REVISION_IMAGE = `${GROUP}/node-image`;

@@ -28,7 +28,15 @@ export interface NodeView {
   readonly bootId: string;
   /** Undefined on engines that do not report handlers (containerd 1.x): then absence means nothing. */
   readonly runtimeHandlers: readonly string[] | undefined;
-  readonly taintKeys: readonly string[];
+  /** Go's name of the operating system. */
+  readonly os: string;
+  readonly taints: readonly Taint[];
+}
+
+export interface Taint {
+  readonly key: string;
+  readonly value: string;
+  readonly effect: string;
 }
 
 export interface KataNodeView {
@@ -70,7 +78,9 @@ const nodeSchema = z.object({
   spec: z
     .object({
       unschedulable: z.boolean().default(false),
-      taints: z.array(z.object({ key: z.string(), effect: z.string() })).default([]),
+      taints: z
+        .array(z.object({ key: z.string(), value: z.string().default(''), effect: z.string() }))
+        .default([]),
     })
     .prefault({}),
   status: z
@@ -79,6 +89,7 @@ const nodeSchema = z.object({
       nodeInfo: z
         .object({
           architecture: z.string().default(''),
+          operatingSystem: z.string().default('linux'),
           kernelVersion: z.string().default(''),
           bootID: z.string().default(''),
         })
@@ -112,7 +123,8 @@ export function nodeView(raw: KubeObject): NodeView {
     kernel: status.nodeInfo.kernelVersion,
     bootId: status.nodeInfo.bootID,
     runtimeHandlers: status.runtimeHandlers?.map((handler) => handler.name),
-    taintKeys: spec.taints.map((t) => t.key),
+    os: status.nodeInfo.operatingSystem,
+    taints: spec.taints,
   });
 }
 

@@ -9,9 +9,9 @@ import { kataDeploymentSpec, type KataDeploymentSpec } from '../../crds/kataDepl
 import { notImplementedFields } from '../../crds/notImplemented.ts';
 import { KataError } from '../../errors.ts';
 import { installOnNode } from '../nodes/installation.ts';
-import { removeFromNode } from '../nodes/removal.ts';
+import { isRemovable, removeFromNode, type Removal } from '../nodes/removal.ts';
 import { installRevision, resolveRuntimes, type Revision } from '../revision/plan.ts';
-import { decideRollout } from '../rollout/decide.ts';
+import { decideRollout, type RolloutDecision } from '../rollout/decide.ts';
 import type { Decision, Write } from '../writes.ts';
 import { membership, type Membership } from './members.ts';
 import { collectRevisions, ensureRevisions } from '../revision/decide.ts';
@@ -42,14 +42,9 @@ function accept(o: Observed): Accepted | KataError {
   const { spec } = o.parsed;
   const fields = notImplementedFields(spec);
   if (fields.length > 0)
-    return new KataError('KATA_E_NOT_IMPLEMENTED', {
-      fields: fields.join(', '),
-    });
+    return new KataError('KATA_E_NOT_IMPLEMENTED', { fields: fields.join(', ') });
   try {
-    return {
-      spec,
-      revision: installRevision(o.deployment.name, spec, o.settings.image),
-    };
+    return { spec, revision: installRevision(o.deployment.name, spec, o.settings.image) };
   } catch (error) {
     if (error instanceof KataError) return error;
     throw error;
@@ -64,10 +59,10 @@ function install(
 ): Decision {
   const target = revision.name;
   const members = membership(o, spec, target, nowMs);
-  const rollout = decideRollout({ pool: members.pool, policy: spec.rollout });
+  const rollout = rolloutOf(o, spec, members);
   const claimable = rollout.claim.filter(({ node }) => isServed(o, target, node.name));
   const claimed = new Set(claimable.map(({ node }) => node.name));
-  const removals = members.leaving.map((member) => removeFromNode(o, member, nowMs));
+  const removals = removalsOf(o, members, rollout, spec.rollout.paused, nowMs);
   const classes = ensureRuntimeClasses(o, spec, resolveRuntimes(spec));
   const writes: Write[] = [
     ...ensureRevisions(o, spec, revision, members),
@@ -101,9 +96,12 @@ function install(
  */
 function refuse(o: Observed, error: KataError, nowMs: number): Decision {
   const members = membership(o, specOrDefaults(o), NO_REVISION, nowMs);
-  const writes = members.pool.flatMap((member) =>
-    installOnNode(o, member, NO_REVISION, false, nowMs),
-  );
+  const begun = members.leaving.filter(({ state }) => state === 'removing');
+  const removals = removalsOf(o, { ...members, leaving: begun }, NOBODYS_TURN, true, nowMs);
+  const writes = [
+    ...members.pool.flatMap((member) => installOnNode(o, member, NO_REVISION, false, nowMs)),
+    ...removals.flatMap((removal) => removal.writes),
+  ];
   return {
     writes: [...writes, ...statusWrites(o, refusedStatus(o, error, nowMs))],
     wakeAfterMs: wakeAfterMs(members),
@@ -113,7 +111,8 @@ function refuse(o: Observed, error: KataError, nowMs: number): Decision {
 function uninstall(o: Observed, nowMs: number): Decision {
   const spec = specOrDefaults(o);
   const members = membership(o, spec, NO_REVISION, nowMs);
-  const removals = members.leaving.map((member) => removeFromNode(o, member, nowMs));
+  const rollout = rolloutOf(o, spec, members);
+  const removals = removalsOf(o, members, rollout, false, nowMs);
   const nodesLeft = members.leaving.length > 0 || members.orphans.length > 0;
   const writes: Write[] = [
     ...(nodesLeft ? ensureRevisions(o, spec, undefined, members) : []),
@@ -134,6 +133,30 @@ function uninstall(o: Observed, nowMs: number): Decision {
     wakeAfterMs: UNINSTALL_POLL_MS,
   };
 }
+
+function rolloutOf(o: Observed, spec: KataDeploymentSpec, members: Membership): RolloutDecision {
+  return decideRollout({
+    pool: members.pool,
+    leaving: members.leaving,
+    isRemovable: (member) => isRemovable(o, member),
+    policy: spec.rollout,
+    uninstalling: o.deployment.deleting,
+  });
+}
+
+function removalsOf(
+  o: Observed,
+  { leaving }: Membership,
+  { remove }: Pick<RolloutDecision, 'remove'>,
+  paused: boolean,
+  nowMs: number,
+): Removal[] {
+  return leaving.map((member) =>
+    removeFromNode(o, member, { mine: remove.includes(member), paused }, nowMs),
+  );
+}
+
+const NOBODYS_TURN: Pick<RolloutDecision, 'remove'> = { remove: [] };
 
 /**
  * Pods of ours that nodes still run: they mount the host, and who deletes a KataDeployment expects nothing to be

@@ -4,16 +4,18 @@
  */
 import { durationMs } from '../../crds/primitives.ts';
 import type { KataDeploymentSpec } from '../../crds/kataDeployment.ts';
+import { LABEL, parseClaim, REMOVE } from '../../crds/names.ts';
 import { assess } from '../nodes/assess.ts';
 import { memberOf, type Member } from '../nodes/member.ts';
 import { isSelected } from '../nodes/selection.ts';
+import { hindranceOf } from '../nodes/tolerations.ts';
 import type { KataNodeView, NodeView } from '../cache/views.ts';
 import type { Observed } from './observed.ts';
 
 export interface Membership {
   /** Selected by the specification. */
   readonly pool: readonly Member[];
-  /** No longer selected, but touched by us. */
+  /** Touched by us and no longer selected, or being cleaned: a removal that has begun is always finished. */
   readonly leaving: readonly Member[];
   /** Their node has vanished, or was made again under the same name. */
   readonly orphans: readonly KataNodeView[];
@@ -25,33 +27,50 @@ export function membership(
   target: string,
   nowMs: number,
 ): Membership {
-  const ours = [...o.kataNodes.values()].filter(
-    (kataNode) => kataNode.spec.deployment === o.deployment.name,
+  const uidByName = new Map(o.nodes.map((node) => [node.name, node.uid]));
+  const orphans = [...o.kataNodes.values()].filter(
+    ({ name, spec: of }) =>
+      of.deployment === o.deployment.name && uidByName.get(name) !== of.nodeUID,
   );
-  const nodesByName = new Map(o.nodes.map((node) => [node.name, node]));
-  const orphans = ours.filter(
-    (kataNode) => nodesByName.get(kataNode.name)?.uid !== kataNode.spec.nodeUID,
-  );
-  const orphaned = new Set(orphans.map((kataNode) => kataNode.name));
-  const member = (node: NodeView): Member =>
-    joined(
-      o,
-      spec,
-      node,
-      orphaned.has(node.name) ? undefined : o.kataNodes.get(node.name),
-      target,
-      nowMs,
-    );
-  const pool = o.deployment.deleting
-    ? []
-    : o.nodes.filter((node) => isSelected(node, spec.nodes)).map(member);
-  const selected = new Set(pool.map(({ node }) => node.name));
-  const leaving = ours
-    .filter((kataNode) => !orphaned.has(kataNode.name) && !selected.has(kataNode.name))
-    .map((kataNode) => nodesByName.get(kataNode.name))
-    .filter((node) => node !== undefined)
-    .map(member);
+  const orphaned = new Set(orphans.map(({ name }) => name));
+  const pool: Member[] = [];
+  const leaving: Member[] = [];
+  for (const node of o.nodes) {
+    const kataNode = orphaned.has(node.name) ? undefined : o.kataNodes.get(node.name);
+    const standing = standingOf(o, spec, node, kataNode);
+    if (standing === undefined) continue;
+    (standing === 'pool' ? pool : leaving).push(joined(o, spec, node, kataNode, target, nowMs));
+  }
   return { pool, leaving, orphans: orphans.filter((kataNode) => !kataNode.deleting) };
+}
+
+function standingOf(
+  o: Observed,
+  spec: KataDeploymentSpec,
+  node: NodeView,
+  kataNode: KataNodeView | undefined,
+): 'pool' | 'leaving' | undefined {
+  const { name } = o.deployment;
+  const isOurs =
+    kataNode === undefined ? claimantOf(node) === name : kataNode.spec.deployment === name;
+  if (isOurs && kataNode?.spec.revision === REMOVE) return 'leaving';
+  if (!o.deployment.deleting && isSelected(node, spec.nodes)) return 'pool';
+  return isOurs ? 'leaving' : undefined;
+}
+
+function claimantOf(node: NodeView): string | undefined {
+  return parseClaim(node.labels[LABEL.claim] ?? '')?.deployment;
+}
+
+/** Another KataDeployment that has the node. One that does not exist any more has none. */
+function ownerOf(
+  o: Observed,
+  node: NodeView,
+  kataNode: KataNodeView | undefined,
+): string | undefined {
+  return [claimantOf(node), kataNode?.spec.deployment].find(
+    (name) => name !== undefined && name !== o.deployment.name && o.deployments.has(name),
+  );
 }
 
 function joined(
@@ -66,16 +85,18 @@ function joined(
   const pod = (o.pods.get(node.name) ?? []).find(
     (candidate) => candidate.revision === revision && !candidate.deleting,
   );
-  const ours = kataNode?.spec.deployment === o.deployment.name;
-  const status = ours
-    ? assess({
-        node,
-        kataNode,
-        pod,
-        nodeTimeoutMs: durationMs(spec.rollout.nodeTimeout),
-        namespace: o.settings.namespace,
-        nowMs,
-      })
-    : undefined;
-  return memberOf({ node, kataNode, pod, status, deployment: o.deployment.name, target });
+  const status =
+    kataNode?.spec.deployment === o.deployment.name
+      ? assess({
+          node,
+          kataNode,
+          pod,
+          nodeTimeoutMs: durationMs(spec.rollout.nodeTimeout),
+          namespace: o.settings.namespace,
+          nowMs,
+        })
+      : undefined;
+  const hindrance = hindranceOf(node, spec.nodes.tolerations);
+  const owner = ownerOf(o, node, kataNode);
+  return memberOf({ node, kataNode, pod, status, hindrance, owner, target }, nowMs);
 }

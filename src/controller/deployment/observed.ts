@@ -23,6 +23,8 @@ export type ParsedSpec =
 export interface Observed {
   readonly deployment: KataDeploymentView;
   readonly parsed: ParsedSpec;
+  /** Names of all KataDeployments. */
+  readonly deployments: ReadonlySet<string>;
   readonly nodes: readonly NodeView[];
   /** By node name; those of other KataDeployments too, to see conflicts. */
   readonly kataNodes: ReadonlyMap<string, KataNodeView>;

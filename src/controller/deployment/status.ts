@@ -64,7 +64,7 @@ export function uninstallStatus(
   nowMs: number,
 ): KataDeploymentStatus {
   const left = members.leaving.length;
-  const message = uninstallProgress(left, blockedBy, podsLeft);
+  const message = uninstallProgress(members, blockedBy, podsLeft);
   const judged: Record<string, Verdict> = {
     Available: {
       status: 'False',
@@ -82,10 +82,18 @@ export function uninstallStatus(
   };
 }
 
-function uninstallProgress(left: number, blockedBy: readonly string[], podsLeft: number): string {
+function uninstallProgress(
+  { leaving }: Membership,
+  blockedBy: readonly string[],
+  podsLeft: number,
+): string {
   if (blockedBy.length > 0)
     return `Waiting for ${nameSome(blockedBy)} to end; delete these Pods to go on.`;
-  if (left > 0) return `Releasing ${nodes(left)}.`;
+  const silent = leaving.filter(({ node }) => !node.ready).map(({ node }) => node.name);
+  if (leaving.length > 0)
+    return silent.length === 0
+      ? `Releasing ${nodes(leaving.length)}.`
+      : `Releasing ${nodes(leaving.length)}; ${nameSome(silent)} not Ready: a node that never comes back is forgotten when its Node object is deleted.`;
   return `All nodes are released; ${counted(podsLeft, 'Pod')} of the operator still to end.`;
 }
 
@@ -119,10 +127,11 @@ function countNodes({ pool, leaving }: Membership): Counts {
     pool.filter(({ state }) => states.includes(state)).length;
   const unsupported = count('unsupported');
   return {
-    desired: pool.length - unsupported - count('conflict'),
+    desired: pool.length - unsupported - count('conflict', 'skipped'),
     ready: count('current'),
     failed: count('failed'),
     unsupported,
+    skipped: count('skipped'),
     inProgress: count('inProgress', 'awaitingRestart'),
     waiting: count('waiting'),
     removing: leaving.length,

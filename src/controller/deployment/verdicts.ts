@@ -5,6 +5,7 @@
 import type { KataDeploymentSpec, KataDeploymentStatus } from '../../crds/kataDeployment.ts';
 import { KataError } from '../../errors.ts';
 import { durationMs } from '../../crds/primitives.ts';
+import { LASTING_REPAIRS } from '../nodes/attempts.ts';
 import type { Member } from '../nodes/member.ts';
 import type { Removal } from '../nodes/removal.ts';
 import type { RolloutDecision } from '../rollout/decide.ts';
@@ -33,6 +34,7 @@ type Check = (input: VerdictInput) => Verdict | undefined;
 
 const availability: readonly Check[] = [
   /* kubectl wait must not succeed on a selector with a typing error */ nothingIsSelected,
+  /* nor when others have all nodes, or keep our Pods away */ nothingIsReachable,
   /* nor on a fleet without KVM */ nothingIsCapable,
   everyExpectedNodeIsReady,
 ];
@@ -45,6 +47,7 @@ const progress: readonly Check[] = [
 
 const degradation: readonly Check[] = [
   /* broken nodes first: they need a person */ nodesFailed,
+  repairDoesNotHold,
   nodeBelongsToAnother,
   classBelongsToAnother,
   podsHoldNodesBack,
@@ -81,12 +84,21 @@ function firstOf(checks: readonly Check[], input: VerdictInput): Verdict | undef
   return undefined;
 }
 
-function nothingIsSelected({ counts }: VerdictInput): Verdict | undefined {
-  if (counts.desired > 0 || counts.unsupported > 0) return undefined;
+function nothingIsSelected({ counts, members }: VerdictInput): Verdict | undefined {
+  if (counts.desired > 0 || members.pool.length > 0) return undefined;
   return {
     status: 'False',
     reason: 'NoNodesSelected',
     message: 'No node is selected; check spec.nodes.selector and spec.nodes.excludeControlPlane.',
+  };
+}
+
+function nothingIsReachable({ counts, members }: VerdictInput): Verdict | undefined {
+  if (counts.desired > 0 || counts.unsupported > 0) return undefined;
+  return {
+    status: 'False',
+    reason: 'NoUsableNodes',
+    message: `Of ${nodes(members.pool.length)} selected, none can be worked on.${hindrances(members)}`,
   };
 }
 
@@ -108,21 +120,32 @@ function everyExpectedNodeIsReady(input: VerdictInput): Verdict | undefined {
   return {
     status: 'True',
     reason: 'AllNodesReady',
-    message: `${ready} of ${nodes(desired)} Ready at revision ${input.target}.`,
+    message: `${ready} of ${nodes(desired)} Ready at revision ${input.target}.${hindrances(input.members)}`,
   };
 }
 
 function isExpected({ state }: Member): boolean {
-  return state !== 'unsupported' && state !== 'conflict';
+  return state !== 'unsupported' && state !== 'conflict' && state !== 'skipped';
+}
+
+/** Selected nodes to which no Pod of ours can go, and why. */
+function hindrances({ pool }: Membership): string {
+  const reasons = pool.flatMap(({ state, hindrance }) =>
+    state === 'skipped' ? [hindrance ?? ''] : [],
+  );
+  return reasons.length === 0
+    ? ''
+    : ` Left out: ${nameSome(reasons)}; select other nodes, or tolerate the taint in spec.nodes.tolerations.`;
 }
 
 /** A node that has just joined does not take back what was true of all the others. */
 function isNewcomer(
   { node, status, state }: Member,
-  { previous, spec, nowMs }: VerdictInput,
+  { previous, spec, target, nowMs }: VerdictInput,
 ): boolean {
   if (state === 'current' || state === 'failed') return false;
-  if (status?.previousRevision !== undefined) return false;
+  // An edit is something else: then everybody has to follow.
+  if (status?.previousRevision !== undefined || previous.currentRevision !== target) return false;
   const wasAvailable = previous.conditions?.some(
     (condition) => condition.type === 'Available' && condition.status === 'True',
   );
@@ -192,12 +215,26 @@ export function isFailing({ state, status }: Member): boolean {
   return state === 'failed' || (state === 'removing' && status?.error !== undefined);
 }
 
+/** Repaired again and again: something else keeps changing the node. */
+function repairDoesNotHold({ members }: VerdictInput): Verdict | undefined {
+  const lasting = members.pool.filter(
+    ({ state, status }) => state === 'current' && (status?.attempts ?? 1) > LASTING_REPAIRS,
+  );
+  if (lasting.length === 0) return undefined;
+  const names = nameSome(lasting.map(({ node }) => node.name));
+  return {
+    status: 'True',
+    reason: 'RepairDoesNotHold',
+    message: `${names}: what was installed keeps being changed by somebody else (${LASTING_REPAIRS} repairs in a row). Next: find what writes to the engine's configuration or /opt/kata there; the next repair comes after a longer pause.`,
+  };
+}
+
 function nodeBelongsToAnother({ members }: VerdictInput): Verdict | undefined {
   const conflict = members.pool.find(({ state }) => state === 'conflict');
   if (conflict === undefined) return undefined;
   const error = new KataError('KATA_E_NODE_CONFLICT', {
     node: conflict.node.name,
-    owner: conflict.kataNode?.spec.deployment ?? 'another',
+    owner: conflict.owner ?? 'another',
   });
   return { status: 'True', reason: error.reason, message: `${error.message}. ${error.remedy}` };
 }

@@ -60,15 +60,7 @@ export function assess(input: AttemptInput): KataNodeStatus {
   const previous = input.kataNode.status;
   const revision = input.kataNode.spec.revision;
   const seen = lookAt(input);
-  const settled =
-    previous !== undefined && previous.revision === revision && ENDED.includes(previous.phase);
-  if (settled) {
-    const hangs = seen.timedOut && isRenewed(input.kataNode.spec, previous);
-    // A Pod that merely comes back (eviction, reboot) reopens nothing: only its next result counts.
-    if (seen.ended === undefined && !hangs) return previous;
-    // This Pod's result is recorded. What was only a lack of one may still be overtaken by it.
-    if (previous.attempt === input.pod?.uid && !isLackOfResult(previous.error)) return previous;
-  }
+  if (previous !== undefined && isSettled(input, previous, seen)) return previous;
   const phase = seen.ended?.phase ?? (seen.timedOut ? 'Failed' : seen.progress);
   const error = seen.ended?.error ?? (seen.timedOut ? timeoutError(input, seen) : undefined);
   const attempt = input.pod?.uid ?? previous?.attempt;
@@ -81,13 +73,25 @@ export function assess(input: AttemptInput): KataNodeStatus {
     ...(revision === undefined ? {} : { revision }),
     ...previousRevision(previous, revision),
     ...(attempt === undefined ? {} : { attempt }),
-    attempts: attempts(previous, revision, attempt),
+    attempts: attempts(input, previous),
     since:
       samePhase && previous.since !== undefined
         ? previous.since
-        : new Date(input.nowMs).toISOString(),
+        : new Date(Math.max(input.nowMs, claimedAtMs(input))).toISOString(),
     ...(error === undefined ? {} : { error }),
   };
+}
+
+/** Whether what was recorded of the present revision stands. */
+function isSettled({ kataNode, pod }: AttemptInput, previous: KataNodeStatus, seen: Seen): boolean {
+  if (previous.revision !== kataNode.spec.revision || !ENDED.includes(previous.phase)) return false;
+  const hangs = seen.timedOut && isRenewed(kataNode.spec, previous);
+  // A Pod that merely comes back (eviction, reboot) reopens nothing: only its next result counts.
+  if (seen.ended === undefined) return !hangs;
+  if (previous.attempt !== pod?.uid) return false;
+  // This Pod's result is recorded. What was only a lack of one may still be overtaken by it, and after a
+  // reboot kubelet runs the same Pod again, on a node that may have become another.
+  return seen.ended.phase === previous.phase && !isLackOfResult(previous.error);
 }
 
 interface Seen {
@@ -124,14 +128,27 @@ function lookAt(input: AttemptInput): Seen {
     progress = PHASE_AFTER[stage];
     if (stage === stages.at(-1)) ended = { phase: progress, error: undefined };
   }
-  const claimedAtMs = timeMs(input.kataNode.spec.claimedAt) ?? input.nowMs;
   return {
     results,
     ended,
     progress,
     current,
-    timedOut: input.nowMs - claimedAtMs > input.nodeTimeoutMs,
+    timedOut: input.nowMs - lastHeardMs(input, progress) > input.nodeTimeoutMs,
   };
+}
+
+function claimedAtMs({ kataNode, nowMs }: AttemptInput): number {
+  return timeMs(kataNode.spec.claimedAt) ?? nowMs;
+}
+
+/** The claim, or the last stage that ended since: a node that reports has not hung, however slow it is. */
+function lastHeardMs(input: AttemptInput, progress: Phase): number {
+  const { status, spec } = input.kataNode;
+  const claimedMs = claimedAtMs(input);
+  if (status === undefined || status.revision !== spec.revision || ENDED.includes(status.phase))
+    return claimedMs;
+  const sinceMs = status.phase === progress ? timeMs(status.since) : input.nowMs;
+  return Math.max(claimedMs, sinceMs ?? claimedMs);
 }
 
 const INSTALL_STAGES = ['preflight', 'stage', 'activate'] as const;
@@ -233,13 +250,16 @@ function previousRevision(
   return previous.phase === 'Ready' ? { previousRevision: previous.revision } : {};
 }
 
-function attempts(
-  previous: KataNodeStatus | undefined,
-  revision: string | undefined,
-  attempt: string | undefined,
-): number {
-  if (previous?.revision !== revision || previous?.attempts === undefined) return 1;
-  return previous.attempt === attempt ? previous.attempts : previous.attempts + 1;
+/** A success that lasted so long that what comes after it has nothing to do with what was before. */
+const STEADY_MS = 2 * 60 * 60_000;
+
+/** How many attempts at the present revision in a row. A Pod that was evicted and came back is not one more. */
+function attempts({ kataNode }: AttemptInput, previous: KataNodeStatus | undefined): number {
+  const { spec } = kataNode;
+  if (previous?.revision !== spec.revision || previous?.attempts === undefined) return 1;
+  if (!ENDED.includes(previous.phase) || !isRenewed(spec, previous)) return previous.attempts;
+  const lastedMs = (timeMs(spec.claimedAt) ?? 0) - (timeMs(previous.since) ?? 0);
+  return previous.phase === 'Ready' && lastedMs > STEADY_MS ? 1 : previous.attempts + 1;
 }
 
 function isLackOfResult(error: NodeError | undefined): boolean {

@@ -1,11 +1,14 @@
 /**
- * When a node is tried again. A new attempt is a new Pod: deleting the old one is all it takes.
+ * When a node is tried again. A new attempt is the same claim with a later time; the Pod of the attempt before
+ * goes, and its DaemonSet makes the next. Whether there is room for it now is the rollout's decision.
  * The reasons are a list of pure checks, the first that holds decides.
  */
 import { ANNOTATION, REMOVE } from '../../crds/names.ts';
-import { isRetryable } from './assess.ts';
-import type { Member } from './member.ts';
+import type { KataNodeSpec } from '../../crds/kataNode.ts';
+import type { NodePodView } from '../cache/nodePod.ts';
 import { timeMs } from '../cache/views.ts';
+import { ENDED, isRenewed, isRetryable } from './assess.ts';
+import type { Member } from './member.ts';
 
 export interface Retry {
   readonly reason: 'Asked' | 'MayPass' | 'HandlerVanished' | 'FilesChanged';
@@ -16,10 +19,18 @@ export interface Retry {
 /** Automatic attempts after the first, for errors that may pass by themselves. */
 export const MAX_AUTOMATIC_ATTEMPTS = 3;
 const FIRST_BACKOFF_MS = 30_000;
-/** A drift must last this long: kubelet reports handlers every 10 s, and probes every 30 s. */
-const DRIFT_MS = 45_000;
+/** Files must have been others for this long: kubelet probes every 30 s. */
+const CHANGED_MS = 45_000;
+/** Kubelet reports handlers every 10 s by default, but some fleets let it report once in some minutes. */
+const VANISHED_MS = 5 * 60_000;
+/** A repair that does not hold is tried ever more rarely. */
+const MAX_REPAIR_PAUSE_MS = 60 * 60_000;
+/** Repairs in a row after which a person is told. */
+export const LASTING_REPAIRS = 3;
 
-type Check = (member: Member, nowMs: number) => Retry | undefined;
+/** A member whose retry is not decided yet. */
+type Settled = Omit<Member, 'retry'>;
+type Check = (member: Settled, nowMs: number) => Retry | undefined;
 
 const checks: readonly Check[] = [
   /* a person annotated the KataNode */ askedByAnnotation,
@@ -28,7 +39,7 @@ const checks: readonly Check[] = [
   /* the readiness probe saw other files than those that were verified */ filesChanged,
 ];
 
-export function retryOf(member: Member, nowMs: number): Retry | undefined {
+export function retryOf(member: Settled, nowMs: number): Retry | undefined {
   for (const check of checks) {
     const retry = check(member, nowMs);
     if (retry !== undefined) return retry;
@@ -36,17 +47,47 @@ export function retryOf(member: Member, nowMs: number): Retry | undefined {
   return undefined;
 }
 
-function askedByAnnotation({ kataNode }: Member): Retry | undefined {
+/** What starts a new attempt. Always later than the recorded end of the last one, whatever the clocks. */
+export function renewed(
+  spec: KataNodeSpec,
+  { status, kataNode, retry }: Member,
+  nowMs: number,
+): KataNodeSpec {
+  const handled = retry?.handled ?? kataNode?.annotations[ANNOTATION.retry];
+  const endedAtMs = timeMs(status?.since) ?? 0;
+  return {
+    ...spec,
+    claimedAt: new Date(Math.max(nowMs, endedAtMs + 1)).toISOString(),
+    ...(handled === undefined ? {} : { retryHandled: handled }),
+  };
+}
+
+/** The Pod of an attempt that has ended, once a new one is wanted: seen from the state alone, so that nothing can lose it. */
+export function outlivedPod(spec: KataNodeSpec, { status, pod }: Settled): NodePodView | undefined {
+  if (status === undefined || !ENDED.includes(status.phase) || status.revision !== spec.revision)
+    return undefined;
+  return pod?.uid === status.attempt && isRenewed(spec, status) ? pod : undefined;
+}
+
+function askedByAnnotation({ kataNode, state }: Settled): Retry | undefined {
   const asked = kataNode?.annotations[ANNOTATION.retry];
-  return asked === undefined || asked === kataNode?.spec.retryHandled
+  if (asked === undefined || asked === kataNode?.spec.retryHandled) return undefined;
+  // Who waits is given a new attempt anyway, and who is worked on has one.
+  return state === 'waiting' || state === 'inProgress'
     ? undefined
     : { reason: 'Asked', handled: asked };
 }
 
-function retryableAfterBackoff({ status, pod }: Member, nowMs: number): Retry | undefined {
+function retryableAfterBackoff(
+  { status, pod, state, kataNode }: Settled,
+  nowMs: number,
+): Retry | undefined {
   if (status?.error === undefined || !isRetryable(status.error)) return undefined;
-  // The next attempt is under way already.
-  if (pod?.uid !== status.attempt) return undefined;
+  if (state !== 'failed' && state !== 'removing') return undefined;
+  if (kataNode !== undefined && isRenewed(kataNode.spec, status)) return undefined;
+  // It works, only slowly: its result counts whenever it comes.
+  if (status.error.code === 'KATA_E_NODE_TIMEOUT' && pod !== undefined && pod.waiting === undefined)
+    return undefined;
   const attempts = status.attempts ?? 1;
   if (attempts >= MAX_AUTOMATIC_ATTEMPTS) return undefined;
   const sinceMs = timeMs(status.since) ?? nowMs;
@@ -55,13 +96,10 @@ function retryableAfterBackoff({ status, pod }: Member, nowMs: number): Retry | 
     : undefined;
 }
 
-function handlerVanished({ node, status, state }: Member, nowMs: number): Retry | undefined {
-  if (
-    state !== 'current' ||
-    node.runtimeHandlers === undefined ||
-    !settledFor(status?.since, nowMs)
-  )
-    return undefined;
+function handlerVanished(member: Settled, nowMs: number): Retry | undefined {
+  const { node, status, state } = member;
+  if (state !== 'current' || node.runtimeHandlers === undefined) return undefined;
+  if (!hasHeld(member, VANISHED_MS, nowMs)) return undefined;
   const served = new Set(node.runtimeHandlers);
   // An engine that reports nothing at all says nothing about ours.
   if (served.size === 0) return undefined;
@@ -70,17 +108,20 @@ function handlerVanished({ node, status, state }: Member, nowMs: number): Retry 
     : { reason: 'HandlerVanished' };
 }
 
-function filesChanged({ pod, state, status, kataNode }: Member, nowMs: number): Retry | undefined {
+function filesChanged(member: Settled, nowMs: number): Retry | undefined {
+  const { pod, state, status, kataNode } = member;
   if (
     state !== 'current' ||
     kataNode?.spec.revision === REMOVE ||
     pod?.unreadySinceMs === undefined
   )
     return undefined;
-  if (pod.uid !== status?.attempt || !settledFor(status.since, nowMs)) return undefined;
-  return nowMs - pod.unreadySinceMs > DRIFT_MS ? { reason: 'FilesChanged' } : undefined;
+  if (pod.uid !== status?.attempt || !hasHeld(member, CHANGED_MS, nowMs)) return undefined;
+  return nowMs - pod.unreadySinceMs > CHANGED_MS ? { reason: 'FilesChanged' } : undefined;
 }
 
-function settledFor(since: string | undefined, nowMs: number): boolean {
-  return nowMs - (timeMs(since) ?? nowMs) > DRIFT_MS;
+/** Whether the last attempt lies back far enough for a repair: longer, the more repairs there were in a row. */
+function hasHeld({ status }: Settled, firstMs: number, nowMs: number): boolean {
+  const pauseMs = Math.min(firstMs * 2 ** ((status?.attempts ?? 1) - 1), MAX_REPAIR_PAUSE_MS);
+  return nowMs - (timeMs(status?.since) ?? nowMs) > pauseMs;
 }

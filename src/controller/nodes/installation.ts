@@ -6,11 +6,11 @@ import type { Observed } from '../deployment/observed.ts';
 import * as events from '../events.ts';
 import type { Write } from '../writes.ts';
 import { FAILED } from './assess.ts';
-import { retryOf } from './attempts.ts';
+import { outlivedPod, renewed } from './attempts.ts';
 import type { Member } from './member.ts';
 import { nodeWrites, type Intention } from './writes.ts';
 
-/** `claim` says that the rollout lets this node have the target revision now. */
+/** `claim` says that the rollout lets this node have the target revision, or another attempt, now. */
 export function installOnNode(
   o: Observed,
   member: Member,
@@ -18,48 +18,41 @@ export function installOnNode(
   claim: boolean,
   nowMs: number,
 ): Write[] {
-  if (member.state === 'conflict' || member.state === 'removing') return [];
-  const intention = claim ? claimFor(o, member, target, nowMs) : keepOrRetry(member, nowMs);
+  const { state } = member;
+  if (state === 'conflict') return [];
+  const isClaimed = claim && state === 'waiting';
+  const intention = isClaimed
+    ? claimFor(o, member, target, nowMs)
+    : keepOrRetry(member, claim, nowMs);
   if (intention === undefined) return [];
   return [...nodeWrites(o.deployment, member, intention, nowMs), ...transitionEvents(o, member)];
 }
 
-function claimFor(
-  o: Observed,
-  { node, kataNode, status }: Member,
-  target: string,
-  nowMs: number,
-): Intention {
+function claimFor(o: Observed, member: Member, target: string, nowMs: number): Intention {
+  const { node, kataNode, status } = member;
   const spec: KataNodeSpec = {
     ...kataNode?.spec,
     deployment: o.deployment.name,
     nodeUID: node.uid,
     revision: target,
-    claimedAt: new Date(nowMs).toISOString(),
+    // Of an earlier attempt nothing may be left to chance, unless it ended before its first write.
+    ...(kataNode !== undefined && status?.phase !== 'Unsupported' ? { touched: true } : {}),
   };
-  return { spec, claimed: target, status, advertise: true };
+  return { spec: renewed(spec, member, nowMs), claimed: target, status, advertise: true };
 }
 
-function keepOrRetry(member: Member, nowMs: number): Intention | undefined {
-  const { kataNode, status, state, pod } = member;
+function keepOrRetry(member: Member, again: boolean, nowMs: number): Intention | undefined {
+  const { kataNode, status, state } = member;
   if (kataNode === undefined) return undefined;
-  const retry = retryOf(member, nowMs);
-  const spec: KataNodeSpec =
-    retry === undefined
-      ? kataNode.spec
-      : {
-          ...kataNode.spec,
-          claimedAt: new Date(nowMs).toISOString(),
-          ...(retry.handled === undefined ? {} : { retryHandled: retry.handled }),
-        };
+  const spec = again ? renewed(kataNode.spec, member, nowMs) : kataNode.spec;
   // A node that cannot run Kata needs no Pod: without the claim the DaemonSet takes it away.
-  const letGo = status?.phase === 'Unsupported' && state !== 'inProgress' && retry === undefined;
+  const letGo = status?.phase === 'Unsupported' && state !== 'inProgress' && !again;
   return {
     spec,
     claimed: letGo ? undefined : kataNode.spec.revision,
     status,
     advertise: true,
-    ...(retry === undefined ? {} : { restartPod: pod }),
+    restartPod: outlivedPod(spec, member),
   };
 }
 

@@ -26,7 +26,8 @@ export function nodeLabels({
   const labels: Record<string, string> = {};
   if (claimed !== undefined) labels[LABEL.claim] = claimValue(deployment, claimed);
   if (status?.kvm !== undefined) labels[LABEL.kvm] = String(status.kvm.usable);
-  const handlers = advertise ? (status?.handlers ?? []) : [];
+  const lostKVM = status?.phase === 'Unsupported' && status.kvm?.usable === false;
+  const handlers = advertise && !lostKVM ? (status?.handlers ?? []) : [];
   if (handlers.length === 0) return labels;
   labels[LABEL.kataRuntime] = ADVERTISED;
   const verified = status?.phase === 'Ready' ? status.revision : status?.previousRevision;

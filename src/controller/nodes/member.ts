@@ -2,16 +2,18 @@
  * One node of a KataDeployment: the Node, its KataNode and its Pod, joined, with what follows from them.
  */
 import type { KataNodeStatus } from '../../crds/kataNode.ts';
-import { LABEL, parseClaim, REMOVE } from '../../crds/names.ts';
+import { REMOVE } from '../../crds/names.ts';
 import type { NodePodView } from '../cache/nodePod.ts';
 import type { KataNodeView, NodeView } from '../cache/views.ts';
 import { ENDED, FAILED, isRenewed } from './assess.ts';
+import { retryOf, type Retry } from './attempts.ts';
 
 /**
  * - `waiting`: must be given the target revision
  * - `inProgress`: has it, and no result yet
  * - `current`: verified at it
  * - `failed`, `unsupported`, `awaitingRestart`: ended otherwise at it
+ * - `skipped`: no Pod of ours can run there
  * - `conflict`: belongs to another KataDeployment
  * - `removing`: is being cleaned
  */
@@ -22,6 +24,7 @@ export type MemberState =
   | 'failed'
   | 'unsupported'
   | 'awaitingRestart'
+  | 'skipped'
   | 'conflict'
   | 'removing';
 
@@ -31,32 +34,42 @@ export interface Member {
   readonly pod: NodePodView | undefined;
   readonly status: KataNodeStatus | undefined;
   readonly state: MemberState;
+  /** A Pod may be at work there, at whatever revision: it is let finish. */
+  readonly working: boolean;
+  /** Why another attempt is due, when one is. */
+  readonly retry: Retry | undefined;
+  /** Why no Pod of ours can run there. */
+  readonly hindrance: string | undefined;
+  /** Another KataDeployment that has the node. */
+  readonly owner: string | undefined;
 }
 
-interface MemberInput {
-  readonly node: NodeView;
-  readonly kataNode: KataNodeView | undefined;
-  readonly pod: NodePodView | undefined;
-  readonly status: KataNodeStatus | undefined;
-  readonly deployment: string;
+type Joined = Omit<Member, 'state' | 'retry' | 'working'>;
+
+interface MemberInput extends Joined {
   readonly target: string;
 }
 
-export function memberOf(input: MemberInput): Member {
-  const { node, kataNode, pod, status } = input;
-  return { node, kataNode, pod, status, state: stateOf(input) };
+export function memberOf({ target, ...input }: MemberInput, nowMs: number): Member {
+  const settled = {
+    ...input,
+    state: stateOf(input, target),
+    working: input.owner === undefined && isWorking(input),
+  };
+  return { ...settled, retry: retryOf(settled, nowMs) };
 }
 
-function stateOf({ node, kataNode, status, deployment, target }: MemberInput): MemberState {
-  const claim = parseClaim(node.labels[LABEL.claim] ?? '');
-  if (claim !== undefined && claim.deployment !== deployment) return 'conflict';
-  if (kataNode !== undefined && kataNode.spec.deployment !== deployment) return 'conflict';
+function stateOf(
+  { node, kataNode, status, hindrance, owner }: Joined,
+  target: string,
+): MemberState {
+  if (owner !== undefined) return 'conflict';
   if (kataNode?.spec.revision === REMOVE) return 'removing';
-  if (kataNode?.spec.revision !== target) return 'waiting';
+  if (kataNode?.spec.revision !== target) return hindrance === undefined ? 'waiting' : 'skipped';
   if (status === undefined || status.revision !== target || !ENDED.includes(status.phase))
     return 'inProgress';
-  if (status.phase === 'Ready') return 'current';
   if (isRenewed(kataNode.spec, status)) return 'inProgress';
+  if (status.phase === 'Ready') return 'current';
   if (FAILED.includes(status.phase)) return 'failed';
   if (status.phase === 'AwaitingRestart') return 'awaitingRestart';
   // The node was rebooted since: its firmware settings may be others now.
@@ -67,4 +80,15 @@ function stateOf({ node, kataNode, status, deployment, target }: MemberInput): M
   )
     return 'waiting';
   return 'unsupported';
+}
+
+/** A Pod that waits for its image or a mount does nothing. */
+function isWorking({ kataNode, status, pod }: Joined): boolean {
+  if (kataNode === undefined || pod === undefined || pod.waiting !== undefined) return false;
+  return (
+    status === undefined ||
+    status.revision !== kataNode.spec.revision ||
+    !ENDED.includes(status.phase) ||
+    isRenewed(kataNode.spec, status)
+  );
 }

@@ -7,8 +7,7 @@ import type { Write } from '../writes.ts';
 import * as events from '../events.ts';
 import type { Observed } from '../deployment/observed.ts';
 import { isServed } from '../revision/served.ts';
-import { FAILED } from './assess.ts';
-import { retryOf } from './attempts.ts';
+import { outlivedPod, renewed } from './attempts.ts';
 import { isAdvertised } from './labels.ts';
 import type { Member } from './member.ts';
 import { nodeWrites, releaseWrites } from './writes.ts';
@@ -19,22 +18,47 @@ export interface Removal {
   readonly blockedBy: readonly string[];
 }
 
-export function removeFromNode(o: Observed, member: Member, nowMs: number): Removal {
-  const { kataNode, status } = member;
-  if (kataNode === undefined || kataNode.deleting)
+/** True when nothing is in the way of cleaning the node but its turn. */
+export function isRemovable(o: Observed, member: Member): boolean {
+  const { node, kataNode } = member;
+  return (
+    !isUntouched(member) &&
+    kataNode?.deleting !== true &&
+    !mustWithdraw(member) &&
+    // Not looked up yet: unknown is not the same as none.
+    o.usage.byNode.get(node.name)?.length === 0 &&
+    isServed(o, REMOVE, node.name)
+  );
+}
+
+/** `turn` says that the rollout lets this node be cleaned, or tried again, now. */
+export function removeFromNode(
+  o: Observed,
+  member: Member,
+  turn: { readonly mine: boolean; readonly paused: boolean },
+  nowMs: number,
+): Removal {
+  const { kataNode, node } = member;
+  const none = { writes: [], blockedBy: [] };
+  if (kataNode?.deleting === true || isUntouched(member))
     return { writes: releaseWrites(member), blockedBy: [] };
-  // Nothing was ever written there.
-  if (status?.phase === 'Unsupported') return { writes: releaseWrites(member), blockedBy: [] };
-  if (kataNode.spec.revision === REMOVE)
-    return { writes: removing(o, member, nowMs), blockedBy: [] };
-  if (isAdvertised(member.node.labels))
-    return { writes: withdraw(o, member, nowMs), blockedBy: [] };
-  const blockedBy = o.usage.byNode.get(member.node.name);
-  // Not looked up yet: unknown is not the same as none.
-  if (blockedBy === undefined) return { writes: [], blockedBy: [] };
+  if (kataNode?.spec.revision === REMOVE)
+    return { writes: removing(o, member, turn.mine, nowMs), blockedBy: [] };
+  if (turn.paused) return none;
+  if (mustWithdraw(member)) return { writes: withdraw(o, member, nowMs), blockedBy: [] };
+  const blockedBy = o.usage.byNode.get(node.name) ?? [];
   if (blockedBy.length > 0) return { writes: draining(o, member, nowMs), blockedBy };
-  if (!isServed(o, REMOVE, member.node.name)) return { writes: [], blockedBy: [] };
-  return { writes: startRemoval(o, member, nowMs), blockedBy: [] };
+  return turn.mine ? { writes: startRemoval(o, member, nowMs), blockedBy: [] } : none;
+}
+
+/** First no new sandbox may come. Without a KataNode the labels go with the claim of the removal. */
+function mustWithdraw({ node, kataNode }: Member): boolean {
+  return kataNode !== undefined && isAdvertised(node.labels);
+}
+
+/** The only attempt that ever came there found that the node cannot run Kata, before its first write. */
+function isUntouched({ kataNode, status }: Member): boolean {
+  return status?.phase === 'Unsupported' && kataNode?.spec.touched !== true;
 }
 
 function withdraw(o: Observed, member: Member, nowMs: number): Write[] {
@@ -69,22 +93,29 @@ function keep(o: Observed, member: Member, nowMs: number, status: Member['status
   );
 }
 
+/** Also where the KataNode was deleted by hand: the claim on the node tells that something of ours is there. */
 function startRemoval(o: Observed, member: Member, nowMs: number): Write[] {
-  if (member.kataNode === undefined) return [];
+  const { node, kataNode } = member;
   const spec = {
-    ...member.kataNode.spec,
+    ...kataNode?.spec,
+    deployment: o.deployment.name,
+    nodeUID: node.uid,
     revision: REMOVE,
-    claimedAt: new Date(nowMs).toISOString(),
   };
   return nodeWrites(
     o.deployment,
     member,
-    { spec, claimed: REMOVE, status: undefined, advertise: false },
+    {
+      spec: renewed(spec, member, nowMs),
+      claimed: REMOVE,
+      status: undefined,
+      advertise: false,
+    },
     nowMs,
   );
 }
 
-function removing(o: Observed, member: Member, nowMs: number): Write[] {
+function removing(o: Observed, member: Member, again: boolean, nowMs: number): Write[] {
   const { kataNode, status, pod } = member;
   if (kataNode === undefined) return [];
   const result = pod?.stages.remove;
@@ -94,16 +125,7 @@ function removing(o: Observed, member: Member, nowMs: number): Write[] {
       { verb: 'event', event: events.nodeReleased(o.deployment, member.node.name) },
     ];
   }
-  const retry =
-    status !== undefined && FAILED.includes(status.phase) ? retryOf(member, nowMs) : undefined;
-  const spec =
-    retry === undefined
-      ? kataNode.spec
-      : {
-          ...kataNode.spec,
-          claimedAt: new Date(nowMs).toISOString(),
-          ...(retry.handled === undefined ? {} : { retryHandled: retry.handled }),
-        };
+  const spec = again ? renewed(kataNode.spec, member, nowMs) : kataNode.spec;
   const writes = nodeWrites(
     o.deployment,
     member,
@@ -112,7 +134,7 @@ function removing(o: Observed, member: Member, nowMs: number): Write[] {
       claimed: REMOVE,
       status,
       advertise: false,
-      ...(retry === undefined ? {} : { restartPod: pod }),
+      restartPod: outlivedPod(spec, member),
     },
     nowMs,
   );

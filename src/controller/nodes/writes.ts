@@ -18,7 +18,7 @@ export interface Intention {
   readonly status: KataNodeStatus | undefined;
   readonly advertise: boolean;
   /** The Pod to delete, so that a new attempt begins. */
-  readonly restartPod?: Member['pod'];
+  readonly restartPod?: Member['pod'] | undefined;
 }
 
 /** An intermediate phase is shown when it has lasted this long: a fast install costs no extra write. */
@@ -91,7 +91,10 @@ function labelsNow(
   return { ...Object.fromEntries(kept), ...claim };
 }
 
-/** All labels of ours go, and the KataNode with them. */
+/**
+ * All labels of ours go, and the KataNode with them. It has no owner reference: a foreground deletion of the
+ * KataDeployment (the default of Argo CD) would take it, and with it all knowledge of what must be cleaned.
+ */
 export function releaseWrites(member: Member): Write[] {
   const writes: Write[] = [];
   if (Object.keys(ownLabels(member.node.labels)).length > 0) writes.push(labelWrite(member, {}));
@@ -130,15 +133,6 @@ function kataNodeManifest(
     metadata: {
       name,
       labels: { [LABEL.managedBy]: MANAGED_BY, [LABEL.deployment]: deployment.name },
-      ownerReferences: [
-        {
-          apiVersion: API_VERSION,
-          kind: 'KataDeployment',
-          name: deployment.name,
-          uid: deployment.uid,
-          controller: true,
-        },
-      ],
     },
     spec,
   };

@@ -8,7 +8,8 @@ import type { OwnedView } from '../cache/views.ts';
 import type { Membership } from '../deployment/members.ts';
 import type { Observed } from '../deployment/observed.ts';
 import type { Write } from '../writes.ts';
-import { revisionObjectName, revisionObjects } from './objects.ts';
+import { revisionObjects } from './objects.ts';
+import { contentOf, daemonSetContent } from './served.ts';
 import { removeRevision, type Revision } from './plan.ts';
 
 /** The target, when there is one, and `remove` while a node leaves. */
@@ -25,9 +26,15 @@ export function ensureRevisions(
 }
 
 function missingObjects(o: Observed, spec: KataDeploymentSpec, revision: Revision): Write[] {
-  const name = revisionObjectName(o.deployment.name, revision.name);
   return revisionObjects(o.deployment, spec, revision, o.settings)
-    .filter((object) => !existing(o, object.kind).some((view) => view.name === name))
+    .filter((object) => {
+      const there = existing(o, object.kind).find((view) => view.name === object.metadata.name);
+      if (there === undefined) return true;
+      return (
+        object.kind === 'DaemonSet' &&
+        contentOf(there).template !== daemonSetContent(object).template
+      );
+    })
     .map((object): Write => ({ verb: 'apply', manager: 'spec', object }));
 }
 

@@ -1,13 +1,15 @@
 /**
- * The ConfigMap and the DaemonSet of one revision. Both are immutable: a revision is never edited, a node
- * moves to another one by its claim label, and a Pod that comes back is what it was.
+ * The ConfigMap and the DaemonSet of one revision. What they make of a node is immutable: a revision is never
+ * edited, a node moves to another one by its claim label, and a Pod that comes back does what it did.
  *
  * Three init containers because a container without a token can report only by ending. They always end
  * with exit code 0 and say how it went in their termination message: a failing code would make kubelet
  * repeat the transaction for ever.
  */
+import { createHash } from 'node:crypto';
 import {
   ANNOTATION_REVISION_IMAGE,
+  ANNOTATION_TEMPLATE,
   LABEL,
   MANAGED_BY,
   REMOVE,
@@ -17,6 +19,7 @@ import { PLAN_FILE } from '../../crds/nodePlan.ts';
 import type { Stage } from '../../crds/nodeResult.ts';
 import type { KataDeploymentSpec } from '../../crds/kataDeployment.ts';
 import type { Toleration } from '../../crds/primitives.ts';
+import { NODE_POD_TOLERATIONS } from '../nodes/tolerations.ts';
 import type { Manifest } from '../writes.ts';
 import type { Revision } from './plan.ts';
 
@@ -56,7 +59,7 @@ function metadata(
   owner: Owner,
   revision: Revision,
   settings: NodePodSettings,
-): Manifest['metadata'] {
+): Manifest['metadata'] & { readonly annotations: Readonly<Record<string, string>> } {
   return {
     name: revisionObjectName(owner.name, revision.name),
     namespace: settings.namespace,
@@ -91,19 +94,29 @@ function daemonSet(
   settings: NodePodSettings,
 ): Manifest {
   const claim = claimValue(owner.name, revision.name);
+  const template = {
+    metadata: { labels: objectLabels(owner, revision) },
+    spec: podSpec(spec, revision, settings, claim),
+  };
+  const { annotations, ...common } = metadata(owner, revision, settings);
   return {
     apiVersion: 'apps/v1',
     kind: 'DaemonSet',
-    metadata: metadata(owner, revision, settings),
+    metadata: {
+      ...common,
+      annotations: { ...annotations, [ANNOTATION_TEMPLATE]: templateDigest(template) },
+    },
     spec: {
       selector: { matchLabels: { [LABEL.claim]: claim } },
       updateStrategy: { type: 'OnDelete' },
-      template: {
-        metadata: { labels: objectLabels(owner, revision) },
-        spec: podSpec(spec, revision, settings, claim),
-      },
+      template,
     },
   };
+}
+
+/** How Pods are run may change without what they do: with OnDelete only the next Pods are others. */
+function templateDigest(template: object): string {
+  return createHash('sha256').update(JSON.stringify(template)).digest('hex').slice(0, 16);
 }
 
 function podSpec(
@@ -150,18 +163,9 @@ function podSpec(
   };
 }
 
-/** Work in progress must not be evicted by the trouble it may cause; cleaning tolerates everything. */
+/** Cleaning tolerates everything: what a node has must go whatever it is tainted with. */
 function tolerations(wanted: readonly Toleration[], removing: boolean): readonly Toleration[] {
-  if (removing) return [{ operator: 'Exists' }];
-  return [
-    { key: 'node.kubernetes.io/not-ready', operator: 'Exists' },
-    { key: 'node.kubernetes.io/unreachable', operator: 'Exists' },
-    { key: 'node.kubernetes.io/unschedulable', operator: 'Exists' },
-    { key: 'node.kubernetes.io/disk-pressure', operator: 'Exists' },
-    { key: 'node.kubernetes.io/memory-pressure', operator: 'Exists' },
-    { key: 'node.kubernetes.io/pid-pressure', operator: 'Exists' },
-    ...wanted,
-  ];
+  return removing ? [{ operator: 'Exists' }] : [...NODE_POD_TOLERATIONS, ...wanted];
 }
 
 function stageContainer(

@@ -5,31 +5,48 @@
  * - when a Pod of a DaemonSet of the same name is still ending there: it takes that one for the Pod.
  * Nothing would bring the node up again. What slips through all the same is nudged.
  */
-import { ANNOTATION_NUDGE } from '../../crds/names.ts';
+import { z } from 'zod';
+import { ANNOTATION_NUDGE, ANNOTATION_TEMPLATE } from '../../crds/names.ts';
 import type { KubeObject } from '../../kube/resource.ts';
 import type { Observed } from '../deployment/observed.ts';
-import { timeMs } from '../cache/views.ts';
+import { timeMs, type OwnedView } from '../cache/views.ts';
 import type { Membership } from '../deployment/members.ts';
 import type { Member } from '../nodes/member.ts';
 import type { Write } from '../writes.ts';
 import { revisionObjectName } from './objects.ts';
 
-const SERVED = 'served';
+/** For the cache: all that is remembered of a DaemonSet beside its name and labels. */
+const daemonSetContentSchema = z.object({
+  observed: z.boolean(),
+  template: z.string().optional(),
+  nudge: z.string().optional(),
+});
+export type DaemonSetContent = z.infer<typeof daemonSetContentSchema>;
 
-/** For the cache: all that is remembered of a DaemonSet beside its name. */
-export function daemonSetContent(raw: KubeObject): unknown {
+export function daemonSetContent(raw: KubeObject): DaemonSetContent {
   const status = raw['status'];
-  const isObserved =
-    typeof status === 'object' &&
-    status !== null &&
-    Reflect.get(status, 'observedGeneration') !== undefined;
-  return isObserved ? SERVED : undefined;
+  const { annotations } = raw.metadata;
+  const template = annotations?.[ANNOTATION_TEMPLATE];
+  const nudge = annotations?.[ANNOTATION_NUDGE];
+  return {
+    observed:
+      typeof status === 'object' &&
+      status !== null &&
+      Reflect.get(status, 'observedGeneration') !== undefined,
+    ...(template === undefined ? {} : { template }),
+    ...(nudge === undefined ? {} : { nudge }),
+  };
+}
+
+export function contentOf(view: OwnedView): DaemonSetContent {
+  const parsed = daemonSetContentSchema.safeParse(view.content);
+  return parsed.success ? parsed.data : { observed: false };
 }
 
 export function isServed(o: Observed, revision: string, node: string): boolean {
   const name = revisionObjectName(o.deployment.name, revision);
   const isKnown = o.daemonSets.some(
-    (view) => view.name === name && !view.deleting && view.content === SERVED,
+    (view) => view.name === name && !view.deleting && contentOf(view).observed,
   );
   return (
     isKnown && !(o.pods.get(node) ?? []).some((pod) => pod.revision === revision && pod.deleting)
@@ -47,10 +64,12 @@ export function nudges(o: Observed, { pool, leaving }: Membership, nowMs: number
       revisionObjectName(o.deployment.name, kataNode?.spec.revision ?? ''),
     ),
   );
-  const annotations = { [ANNOTATION_NUDGE]: String(Math.floor(nowMs / MISSED_MS)) };
+  const nudge = String(Math.floor(nowMs / MISSED_MS));
+  const annotations = { [ANNOTATION_NUDGE]: nudge };
   const { namespace } = o.settings;
   return o.daemonSets
     .filter(({ name, deleting }) => names.has(name) && !deleting)
+    .filter((view) => contentOf(view).nudge !== nudge)
     .map(({ name, uid }) => ({
       verb: 'apply',
       manager: 'nudge',

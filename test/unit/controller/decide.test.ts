@@ -449,18 +449,6 @@ describe('changing', () => {
     expect(world.phase('worker-1')).toBe('Ready');
   });
 
-  it('works on a node again when its engine no longer serves a handler', () => {
-    const world = aWorld(1);
-    world.settle();
-    const node = world.nodes.get('worker-1');
-    Object.assign(node?.['status'] ?? {}, { runtimeHandlers: [{ name: 'runc' }] });
-    const pod = [...world.pods.keys()];
-    world.nowMs += 60_000;
-    world.reconcile();
-    world.playCluster();
-    expect([...world.pods.keys()]).not.toEqual(pod);
-  });
-
   it('leaves a node that another KataDeployment has, and says so', () => {
     const world = aWorld(1);
     world.addNode('taken', { labels: { [LABEL.claim]: 'other.abc' } });

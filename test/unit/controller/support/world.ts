@@ -19,7 +19,7 @@ import {
 import { decide } from '../../../../src/controller/deployment/decide.ts';
 import type { Observed, ParsedSpec } from '../../../../src/controller/deployment/observed.ts';
 import type { EventDraft } from '../../../../src/controller/events.ts';
-import { daemonSetContent } from '../../../../src/controller/revision/served.ts';
+import { contentOf, daemonSetContent } from '../../../../src/controller/revision/served.ts';
 import { runtimeClassContent } from '../../../../src/controller/runtimeclass/desired.ts';
 import type { Manifest, Write } from '../../../../src/controller/writes.ts';
 import type { KubeObject } from '../../../../src/kube/resource.ts';
@@ -31,6 +31,8 @@ interface NodeOptions {
   readonly ready?: boolean;
   readonly unschedulable?: boolean;
   readonly bootId?: string;
+  readonly os?: string;
+  readonly taints?: { key: string; value?: string; effect: string }[];
   readonly runtimeHandlers?: string[];
   readonly createdAtMs?: number;
 }
@@ -54,12 +56,15 @@ export class World {
   behaviour: Behaviour = () => undefined;
   /** The DaemonSet controller has missed the claims and creates no Pod until a DaemonSet is touched. */
   deaf = false;
+  /** Names of KataDeployments beside this one. */
+  otherDeployments: readonly string[] = ['other'];
   /** Labels by which another installer owns its field of every node: an apply of ours does not change them. */
   othersLabels: Readonly<Record<string, string>> = {};
   /** Pods are asked to end and do not. */
   lingering = false;
   deployment: KataDeploymentView | undefined;
   #serial = 0;
+  readonly #labelsApplied = new Map<string, Set<string>>();
 
   constructor(spec: unknown = {}, name = 'kata') {
     this.deployment = this.#deploymentView(name, spec, 1);
@@ -74,11 +79,12 @@ export class World {
         labels: { ...options.labels },
         creationTimestamp: new Date(options.createdAtMs ?? START_MS - 86_400_000).toISOString(),
       },
-      spec: { unschedulable: options.unschedulable ?? false },
+      spec: { unschedulable: options.unschedulable ?? false, taints: options.taints ?? [] },
       status: {
         conditions: [{ type: 'Ready', status: options.ready === false ? 'False' : 'True' }],
         nodeInfo: {
           architecture: 'amd64',
+          operatingSystem: options.os ?? 'linux',
           kernelVersion: '6.1.0',
           bootID: options.bootId ?? 'boot-1',
         },
@@ -135,6 +141,7 @@ export class World {
     return {
       deployment,
       parsed: parse(deployment.spec),
+      deployments: new Set([deployment.name, ...this.otherDeployments]),
       nodes: this.nodeViews(),
       kataNodes: new Map([...this.kataNodes].map(([name, object]) => [name, kataNodeView(object)])),
       pods,
@@ -179,12 +186,13 @@ export class World {
   playCluster(): boolean {
     let moved = false;
     for (const [name, view] of this.daemonSets) {
-      const status = { status: { observedGeneration: 1 }, metadata: { name } };
-      const content = daemonSetContent(status);
-      if (view.content === content) continue;
-      this.daemonSets.set(name, { ...view, content });
+      const content = contentOf(view);
+      if (content.observed) continue;
+      this.daemonSets.set(name, { ...view, content: { ...content, observed: true } });
       moved = true;
     }
+    for (const pod of [...this.pods.values()])
+      if (pod.deleting && !this.lingering) moved = this.pods.delete(pod.name) || moved;
     for (const [name, node] of this.nodes) {
       const claim = node.metadata.labels?.[LABEL.claim];
       for (const pod of [...this.pods.values()]) {
@@ -234,9 +242,24 @@ export class World {
   #perform(write: Write): void {
     this.writes.push(write);
     if (write.verb === 'event') this.events.push(write.event);
-    else if (write.verb === 'delete') this.#storeOf(write.kind).delete(write.name);
+    else if (write.verb === 'delete') this.#delete(write);
     else if (write.verb === 'finalizers') this.#putFinalizers(write);
     else this.#apply(write);
+  }
+
+  #delete({ kind, name, uid }: Extract<Write, { verb: 'delete' }>): void {
+    const pod = kind === 'Pod' ? this.pods.get(name) : undefined;
+    // A Pod ends by and by; everything else is gone at once. A uid of yesterday deletes nothing.
+    if (pod?.uid === uid) this.pods.set(name, { ...pod, deleting: true });
+    else if (this.#uidOf(kind, name) === uid) this.#storeOf(kind).delete(name);
+  }
+
+  #uidOf(kind: Manifest['kind'], name: string): string | undefined {
+    if (kind === 'KataNode') return this.kataNodes.get(name)?.metadata.uid;
+    const object: unknown = this.#storeOf(kind).get(name);
+    return typeof object === 'object' && object !== null
+      ? String(Reflect.get(object, 'uid'))
+      : undefined;
   }
 
   #apply({ object, subresource }: Extract<Write, { verb: 'apply' }>): void {
@@ -249,12 +272,13 @@ export class World {
         const node = this.nodes.get(name);
         if (node === undefined || node.metadata.uid !== uid)
           throw new Error(`apply would create Node ${name}`);
-        const foreign = Object.entries(node.metadata.labels ?? {}).filter(
-          ([key]) => !key.includes('kata'),
-        );
+        // Server-side apply: what this manager no longer names goes, unless somebody else has it too.
+        const mine = this.#labelsApplied.get(name) ?? new Set();
+        const kept = Object.entries(node.metadata.labels ?? {}).filter(([key]) => !mine.has(key));
+        this.#labelsApplied.set(name, new Set(Object.keys(labelsOf(object))));
         node.metadata = {
           ...node.metadata,
-          labels: { ...Object.fromEntries(foreign), ...labelsOf(object), ...this.othersLabels },
+          labels: { ...Object.fromEntries(kept), ...labelsOf(object), ...this.othersLabels },
           resourceVersion: this.#id('rv'),
         };
         return;
@@ -287,7 +311,11 @@ export class World {
         return;
       case 'DaemonSet':
         if (object['spec'] === undefined) this.deaf = false;
-        else this.daemonSets.set(name, this.#owned(object));
+        else {
+          const before = this.daemonSets.get(name);
+          const content = { ...daemonSetContent(object), observed: before !== undefined };
+          this.daemonSets.set(name, { ...this.#owned(object), content });
+        }
         return;
       case 'Pod':
         throw new Error('Pods are made by DaemonSets only');
