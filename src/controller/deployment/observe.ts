@@ -49,6 +49,7 @@ function snapshot(
   return {
     deployment,
     parsed: parseSpec(deployment),
+    deployments: new Set(cache.deployments.list().map((view) => view.name)),
     nodes: cache.nodes.list(),
     kataNodes: new Map(cache.kataNodes.list().map((view) => [view.name, view])),
     pods: podsByNode(cache.pods.list(), name),
