@@ -12,7 +12,8 @@ import type { Write } from '../writes.ts';
 import { conditionList, type Verdict } from './conditions.ts';
 import type { Membership } from './members.ts';
 import type { Observed } from './observed.ts';
-import { isFailing, verdicts, type Counts, type VerdictInput } from './verdicts.ts';
+import { isFailing } from './degradation.ts';
+import { verdicts, type Counts, type VerdictInput } from './verdicts.ts';
 import { counted, explainFailures, nameSome, nodes } from './words.ts';
 
 const MAX_FAILURES = 20;
@@ -155,13 +156,14 @@ export function previousStatus(o: Observed): KataDeploymentStatus {
 /** The status write, when it says something new, and an Event for what people want to be told. */
 export function statusWrites(o: Observed, status: KataDeploymentStatus): Write[] {
   if (isDeepStrictEqual(o.deployment.status, status)) return [];
-  const { name, uid } = o.deployment;
+  const { name, uid, resourceVersion } = o.deployment;
   return [
     {
       verb: 'apply',
       manager: 'status',
       subresource: 'status',
       object: { apiVersion: API_VERSION, kind: 'KataDeployment', metadata: { name, uid }, status },
+      seen: resourceVersion,
     },
     ...conditionEvents(o, status),
   ];

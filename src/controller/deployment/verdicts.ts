@@ -3,16 +3,15 @@
  * in which they matter: the first that has something to say decides, and says what to do next.
  */
 import type { KataDeploymentSpec, KataDeploymentStatus } from '../../crds/kataDeployment.ts';
-import { KataError } from '../../errors.ts';
 import { durationMs } from '../../crds/primitives.ts';
-import { LASTING_REPAIRS } from '../nodes/attempts.ts';
 import type { Member } from '../nodes/member.ts';
 import type { Removal } from '../nodes/removal.ts';
 import type { RolloutDecision } from '../rollout/decide.ts';
 import type { ClassDecision } from '../runtimeclass/decide.ts';
 import type { Verdict } from './conditions.ts';
 import type { Membership } from './members.ts';
-import { explainFailures, nameSome, nodes } from './words.ts';
+import { degradation } from './degradation.ts';
+import { nameSome, nodes } from './words.ts';
 
 export interface VerdictInput {
   readonly spec: KataDeploymentSpec;
@@ -30,7 +29,7 @@ export type Counts = {
   readonly [Key in keyof Required<NonNullable<KataDeploymentStatus['nodes']>>]: number;
 };
 
-type Check = (input: VerdictInput) => Verdict | undefined;
+export type Check = (input: VerdictInput) => Verdict | undefined;
 
 const availability: readonly Check[] = [
   /* kubectl wait must not succeed on a selector with a typing error */ nothingIsSelected,
@@ -43,14 +42,6 @@ const progress: readonly Check[] = [
   /* nothing moves and something waits: say for what */ rolloutStandsStill,
   restartIsAwaited,
   workIsLeft,
-];
-
-const degradation: readonly Check[] = [
-  /* broken nodes first: they need a person */ nodesFailed,
-  repairDoesNotHold,
-  nodeBelongsToAnother,
-  classBelongsToAnother,
-  podsHoldNodesBack,
 ];
 
 export function verdicts(
@@ -194,66 +185,4 @@ function stuckPods({ pool, leaving }: Membership): string {
   return stuck === undefined
     ? ''
     : ` The Pod on ${stuck.node.name} cannot start: ${stuck.pod?.waiting ?? ''}`;
-}
-
-function nodesFailed({ members, rollout, counts }: VerdictInput): Verdict | undefined {
-  const failing = [...members.pool, ...members.leaving].filter(isFailing);
-  if (failing.length === 0) return undefined;
-  const isBudgetSpent = rollout.blocked?.reason === 'FailureBudgetExhausted';
-  const lead = isBudgetSpent
-    ? rollout.blocked.message
-    : `${failing.length} of ${nodes(counts.desired)} failed.`;
-  return {
-    status: 'True',
-    reason: isBudgetSpent ? rollout.blocked.reason : 'NodesFailed',
-    message: `${lead}\n${explainFailures(failing)}`,
-  };
-}
-
-/** A node of the pool that ended badly, or one that cannot be cleaned. */
-export function isFailing({ state, status }: Member): boolean {
-  return state === 'failed' || (state === 'removing' && status?.error !== undefined);
-}
-
-/** Repaired again and again: something else keeps changing the node. */
-function repairDoesNotHold({ members }: VerdictInput): Verdict | undefined {
-  const lasting = members.pool.filter(
-    ({ state, status }) => state === 'current' && (status?.attempts ?? 1) > LASTING_REPAIRS,
-  );
-  if (lasting.length === 0) return undefined;
-  const names = nameSome(lasting.map(({ node }) => node.name));
-  return {
-    status: 'True',
-    reason: 'RepairDoesNotHold',
-    message: `${names}: what was installed keeps being changed by somebody else (${LASTING_REPAIRS} repairs in a row). Next: find what writes to the engine's configuration or /opt/kata there; the next repair comes after a longer pause.`,
-  };
-}
-
-function nodeBelongsToAnother({ members }: VerdictInput): Verdict | undefined {
-  const conflict = members.pool.find(({ state }) => state === 'conflict');
-  if (conflict === undefined) return undefined;
-  const error = new KataError('KATA_E_NODE_CONFLICT', {
-    node: conflict.node.name,
-    owner: conflict.owner ?? 'another',
-  });
-  return { status: 'True', reason: error.reason, message: `${error.message}. ${error.remedy}` };
-}
-
-function classBelongsToAnother({ classes }: VerdictInput): Verdict | undefined {
-  if (classes.conflicts.length === 0) return undefined;
-  return {
-    status: 'True',
-    reason: 'RuntimeClassConflict',
-    message: `RuntimeClass ${nameSome(classes.conflicts)} exists and is not ours; it is left alone. Delete it, or name the runtime otherwise.`,
-  };
-}
-
-function podsHoldNodesBack({ removals }: VerdictInput): Verdict | undefined {
-  const blockers = removals.flatMap(({ blockedBy }) => blockedBy);
-  if (blockers.length === 0) return undefined;
-  return {
-    status: 'True',
-    reason: 'PodsInUse',
-    message: `Nodes that left the selection wait for ${nameSome(blockers)}; delete these Pods to let the nodes go.`,
-  };
 }
