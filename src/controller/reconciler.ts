@@ -25,6 +25,11 @@ export interface ReconcilerDeps {
   readonly log: Logger;
 }
 
+/**
+ * What fails is tried again after a minute at the latest: a write that an admission webhook refuses may be let
+ * through any time, and one more try a minute is no load.
+ */
+export const RETRY_LIMITS = { maxDelayMs: 60_000 } as const;
 /** A cache that lags behind our own writes is looked at again so soon. */
 const BEHIND_MS = 50;
 /** One reconciliation may take this long: 5,000 nodes at the pace of a throttled API server. */
@@ -91,14 +96,21 @@ export class Reconciler {
 
   /** Milliseconds after which the name must be looked at again. */
   async #reconcile(name: string, signal: AbortSignal): Promise<number | undefined> {
-    const { observe: observeDeps, act: actDeps, clock } = this.#deps;
+    const { observe: observeDeps, act: actDeps, clock, queue } = this.#deps;
     if (this.#expectations.isBehind((kind, object) => this.#cachedVersion(kind, object)))
       return BEHIND_MS;
     const observed = await observe(observeDeps, name, signal);
     if (observed === undefined) return undefined;
     const decision = decide(observed, clock.now().getTime());
-    await act({ ...actDeps, expectations: this.#expectations }, decision.writes, signal);
-    return earliest(decision.wakeAfterMs, observeDeps.usage.askAgainAfterMs(name));
+    const wakeAfterMs = earliest(decision.wakeAfterMs, observeDeps.usage.askAgainAfterMs(name));
+    try {
+      await act({ ...actDeps, expectations: this.#expectations }, decision.writes, signal);
+    } catch (error) {
+      // What could not be written to one object is no reason to miss the deadlines of the others.
+      if (wakeAfterMs !== undefined) queue.addAfter(name, wakeAfterMs);
+      throw error;
+    }
+    return wakeAfterMs;
   }
 
   #cachedVersion(kind: WrittenKind, name: string): string | undefined {

@@ -14,7 +14,7 @@ import { Cache } from './cache/cache.ts';
 import { UsageLookup } from './deployment/usage.ts';
 import { CONTROLLER, Metrics, resourceOfPath } from './metrics.ts';
 import type { RunOptions } from './options.ts';
-import { Reconciler } from './reconciler.ts';
+import { Reconciler, RETRY_LIMITS } from './reconciler.ts';
 import type { NodePodSettings } from './revision/objects.ts';
 import { createHttpServer } from './server/http.ts';
 
@@ -39,7 +39,7 @@ export async function run(
     },
   );
   const client = new KubeClient(transport);
-  const queue = new WorkQueue();
+  const queue = new WorkQueue({ rateLimits: RETRY_LIMITS });
   const cache = new Cache({
     client,
     nodeNamespace: options.nodeNamespace,
