@@ -605,13 +605,32 @@ describe('a controller that is killed', () => {
           turn += 1;
           return cut === undefined ? Number.POSITIVE_INFINITY : cut + 1;
         };
-        world.settle({ stopAfter });
-        expect([...world.nodes.keys()].map((node) => world.phase(node))).toEqual([
-          'Ready',
-          'Ready',
-          'Ready',
-        ]);
-        expect(world.condition('Available')?.status).toBe('True');
+        const steps: (() => void)[] = [
+          () => undefined,
+          () => {
+            world.edit({ runtimes: [{ name: 'qemu' }] });
+          },
+          () => {
+            world.annotateKataNode('worker-2', { [ANNOTATION.retry]: 'please' });
+          },
+          () => {
+            world.addNode('worker-4', { labels: { away: 'soon' } });
+          },
+          () => {
+            const gone = { matchExpressions: [{ key: 'away', operator: 'DoesNotExist' }] };
+            world.edit({ runtimes: [{ name: 'qemu' }], nodes: { selector: gone } });
+          },
+        ];
+        for (const step of steps) {
+          turn = 0;
+          step();
+          world.settle({ stopAfter });
+          for (const node of world.kataNodes.keys()) expect(world.phase(node)).toBe('Ready');
+          expect(world.condition('Available')?.status).toBe('True');
+        }
+        expect([...world.kataNodes.keys()]).toEqual(['worker-1', 'worker-2', 'worker-3']);
+        expect(world.kataNode('worker-2')?.spec.retryHandled).toBe('please');
+        expect(world.labels('worker-4')).toEqual({ away: 'soon' });
         turn = 0;
         world.delete();
         world.settle({ stopAfter });
