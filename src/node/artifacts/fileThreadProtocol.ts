@@ -1,9 +1,9 @@
-/** What the main thread and the one that writes files say to each other. Types alone. */
+/** What the main thread and those that write and hash files say to each other. Types alone. */
 
 export interface ThreadData {
   /** Directory of the tree, as this process finds it. */
   readonly root: string;
-  /** Contents on their way: slots of `slotBytes` each. */
+  /** Contents on their way, in slots of `slotBytes` each; the last one belongs to the thread that writes. */
   readonly shared: SharedArrayBuffer;
   readonly slotBytes: number;
 }
@@ -22,15 +22,24 @@ export type Command =
   | { readonly kind: 'symlink'; readonly path: string; readonly target: string }
   | { readonly kind: 'hardLink'; readonly path: string; readonly source: string }
   /** Followed by `write`s and an `end`. `twin`: perhaps the same content, to be linked if it is. */
-  | (FileCommand & { readonly kind: 'open'; readonly twin?: Fingerprint & { readonly at: string } })
+  | (FileCommand & {
+      readonly kind: 'open';
+      readonly sizeBytes: number;
+      readonly twin?: Fingerprint & { readonly at: string };
+    })
   | { readonly kind: 'write'; readonly slot: number; readonly length: number }
   | { readonly kind: 'end' }
-  | (FileCommand & { readonly kind: 'copy'; readonly from: string; readonly sha256: string })
+  | (FileCommand & {
+      readonly kind: 'copy';
+      readonly from: string;
+      readonly sizeBytes: number;
+      readonly sha256: string;
+    })
   | (FileCommand &
       Fingerprint & { readonly kind: 'link'; readonly from: string; readonly sha256: string })
   | { readonly kind: 'drain' };
 
-interface FileCommand {
+export interface FileCommand {
   readonly id: number;
   readonly path: string;
   readonly mode: number;
@@ -40,8 +49,17 @@ export interface WrittenFile {
   readonly id: number;
   readonly sizeBytes: number;
   readonly mtimeNs: string;
-  readonly sha256: string;
 }
+
+/** To the thread that hashes what the other one writes. */
+export type HashCommand =
+  | { readonly kind: 'write'; readonly slot: number; readonly length: number }
+  | { readonly kind: 'end'; readonly id: number }
+  | { readonly kind: 'drain' };
+
+export type HashReply =
+  | { readonly kind: 'free'; readonly slot: number }
+  | { readonly kind: 'hashed'; readonly digests: ReadonlyMap<number, string> };
 
 export type Reply =
   | { readonly kind: 'free'; readonly slot: number }

@@ -1,54 +1,55 @@
 /**
- * The main thread's end of the thread that writes files: commands in order, contents through shared
- * memory, and the first failure as an error of whatever is waited for next.
+ * The main thread's end of the two threads that write and hash files: commands in order, contents through
+ * shared memory, and the first failure as an error of whatever is waited for next.
  *
- * Owns the thread's life and the memory between the two, which bounds how far one runs ahead of the other.
+ * Owns the threads' life and the memory between them, which bounds how far one runs ahead of the others.
  */
 import { Worker } from 'node:worker_threads';
 import { KataError } from '../../errors.ts';
-import type { Command, Reply, ThreadData, WrittenFile } from './fileThreadProtocol.ts';
+import type {
+  Command,
+  HashCommand,
+  HashReply,
+  Reply,
+  ThreadData,
+  WrittenFile,
+} from './fileThreadProtocol.ts';
+import { sharedPages } from './sharedPages.ts';
 
 const SLOT_BYTES = 1024 * 1024;
 const SLOTS = 12;
 
-/** Beside this file in the sources, beside the program where it is bundled. */
-const THREAD = new URL(
-  import.meta.url.endsWith('.ts') ? 'fileThread.ts' : 'file-thread.mjs',
-  import.meta.url,
-);
-
-type Drained = Extract<Reply, { kind: 'drained' }>;
+export interface Drained {
+  readonly written: readonly WrittenFile[];
+  /** Of contents that went through `write`, by the id of the file. */
+  readonly digests: ReadonlyMap<number, string>;
+  readonly bytesWritten: number;
+}
 
 export class FileWriter {
-  readonly #worker: Worker;
-  readonly #memory = new SharedArrayBuffer(SLOT_BYTES * SLOTS);
+  readonly #shared = sharedPages(SLOT_BYTES * (SLOTS + 1));
+  readonly #files: Worker;
+  readonly #hashes: Worker;
   readonly #free: number[] = Array.from({ length: SLOTS }, (_, slot) => slot);
+  /** Slots that one of the two threads is done with. */
+  readonly #halfFree = new Set<number>();
   /** Of the slot that is being filled. */
   #slot: number | undefined;
   #filledBytes = 0;
   #failure: Error | undefined;
   #wake: (() => void) | undefined;
-  #drained: Drained | undefined;
+  #drained: Partial<Drained> = {};
 
   constructor(root: string) {
-    const data: ThreadData = { root, shared: this.#memory, slotBytes: SLOT_BYTES };
-    // No flags of ours: what suits the program (a debugger, a loader) need not suit this.
-    this.#worker = new Worker(THREAD, { workerData: data, execArgv: [] });
-    this.#worker.on('message', (reply: Reply) => {
-      this.#receive(reply);
-    });
-    this.#worker.on('error', (error) => {
-      this.#fail(error);
-    });
-    this.#worker.on('exit', () => {
-      this.#fail(new KataError('KATA_E_INTERNAL', { cause: 'the thread that writes files ended' }));
-    });
+    const data: ThreadData = { root, shared: this.#shared, slotBytes: SLOT_BYTES };
+    this.#files = this.#start('fileThread', data);
+    this.#hashes = this.#start('hashThread', data);
   }
 
-  /** For everything but contents. Throws what the thread failed with before. */
+  /** For everything but contents. Throws what a thread failed with before. */
   send(command: Command): void {
     if (this.#failure !== undefined) throw this.#failure;
-    this.#worker.postMessage(command);
+    this.#files.postMessage(command);
   }
 
   /** The next bytes of the file that was opened; they are copied before this returns. */
@@ -56,7 +57,7 @@ export class FileWriter {
     for (let rest = bytes; rest.length > 0;) {
       this.#slot ??= await this.#freeSlot(signal);
       const part = rest.subarray(0, SLOT_BYTES - this.#filledBytes);
-      new Uint8Array(this.#memory, this.#slot * SLOT_BYTES).set(part, this.#filledBytes);
+      new Uint8Array(this.#shared, this.#slot * SLOT_BYTES).set(part, this.#filledBytes);
       this.#filledBytes += part.length;
       rest = rest.subarray(part.length);
       if (this.#filledBytes === SLOT_BYTES) this.#passOn();
@@ -64,22 +65,21 @@ export class FileWriter {
   }
 
   /** The file that was opened is whole. */
-  end(): void {
+  end(id: number): void {
     this.#passOn();
     this.send({ kind: 'end' });
+    this.#hash({ kind: 'end', id });
   }
 
   /** Waits until everything was done. Returns the files since the last time. */
-  async drain(
-    signal: AbortSignal,
-  ): Promise<{ written: readonly WrittenFile[]; bytesWritten: number }> {
+  async drain(signal: AbortSignal): Promise<Drained> {
+    this.#drained = {};
     this.send({ kind: 'drain' });
+    this.#hash({ kind: 'drain' });
     for (;;) {
-      const drained = this.#drained;
-      if (drained !== undefined) {
-        this.#drained = undefined;
-        return drained;
-      }
+      const { written, digests, bytesWritten } = this.#drained;
+      if (written !== undefined && digests !== undefined && bytesWritten !== undefined)
+        return { written, digests, bytesWritten };
       await this.#change(signal);
     }
   }
@@ -87,13 +87,37 @@ export class FileWriter {
   /** Nothing is written any more when this returns. */
   async close(): Promise<void> {
     this.#failure ??= new KataError('KATA_E_INTERNAL', { cause: 'the writer is closed' });
-    await this.#worker.terminate();
+    await Promise.all([this.#files.terminate(), this.#hashes.terminate()]);
+  }
+
+  #start(thread: 'fileThread' | 'hashThread', data: ThreadData): Worker {
+    // Beside this file, also where all of the program is one file.
+    const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'mjs';
+    const file = new URL(`${thread}.${extension}`, import.meta.url);
+    // No flags of ours: what suits the program (a debugger, a loader) need not suit this.
+    const worker = new Worker(file, { workerData: data, execArgv: [] });
+    worker.on('message', (reply: Reply | HashReply) => {
+      this.#receive(reply);
+    });
+    worker.on('error', (error) => {
+      this.#fail(error);
+    });
+    worker.on('exit', () => {
+      this.#fail(new KataError('KATA_E_INTERNAL', { cause: `${thread} ended` }));
+    });
+    return worker;
+  }
+
+  #hash(command: HashCommand): void {
+    this.#hashes.postMessage(command);
   }
 
   #passOn(): void {
     const slot = this.#slot;
     if (slot === undefined) return;
-    this.send({ kind: 'write', slot, length: this.#filledBytes });
+    const command = { kind: 'write', slot, length: this.#filledBytes } as const;
+    this.send(command);
+    this.#hash(command);
     this.#slot = undefined;
     this.#filledBytes = 0;
   }
@@ -107,7 +131,7 @@ export class FileWriter {
     }
   }
 
-  /** Resolves with the next word of the thread. */
+  /** Resolves with the next word of a thread. */
   async #change(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     if (this.#failure !== undefined) throw this.#failure;
@@ -123,14 +147,18 @@ export class FileWriter {
     signal.throwIfAborted();
   }
 
-  #receive(reply: Reply): void {
+  #receive(reply: Reply | HashReply): void {
     switch (reply.kind) {
       case 'free':
-        this.#free.push(reply.slot);
+        if (this.#halfFree.delete(reply.slot)) this.#free.push(reply.slot);
+        else this.#halfFree.add(reply.slot);
         break;
       case 'drained':
-        this.#drained = reply;
+      case 'hashed': {
+        const { kind: _, ...part } = reply;
+        this.#drained = { ...this.#drained, ...part };
         break;
+      }
       case 'failed':
         this.#fail(asError(reply));
     }

@@ -131,8 +131,8 @@ async function locate(
     if (found === undefined || !(await isUnchanged(found))) return undefined;
     const isShared = mayBeShared(path, sizeBytes) && found.entry.mode === mode;
     if (!isShared) copyBytes += sizeBytes;
-    const fingerprint = isShared ? { fingerprint: fingerprintOf(found.entry) } : {};
-    entries.push({ ...entry, existing: { from: found.at, sha256, ...fingerprint } });
+    const shared = isShared ? { mtimeNs: found.entry.mtimeNs } : {};
+    entries.push({ ...entry, existing: { from: found.at, sizeBytes, sha256, ...shared } });
   }
   return { entries, copyBytes };
 }

@@ -69,7 +69,11 @@ export function copyTree(
   for (const entry of tree.entries) {
     signal.throwIfAborted();
     const from = host.at(join(tree.path, entry.name));
-    writer.placeExisting(model.accept(tree.path, entry), { from, sha256: entry.sha256 ?? '' });
+    writer.placeExisting(model.accept(tree.path, entry), {
+      from,
+      sizeBytes: entry.sizeBytes,
+      sha256: entry.sha256 ?? '',
+    });
   }
 }
 

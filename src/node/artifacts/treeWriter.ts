@@ -18,9 +18,10 @@ import type { Placement } from './treeModel.ts';
 export interface ExistingFile {
   /** As this process finds it. */
   readonly from: string;
+  readonly sizeBytes: number;
   readonly sha256: string;
-  /** Given when it may be hard-linked, as long as it is still this. */
-  readonly fingerprint?: Fingerprint;
+  /** Given when it may be hard-linked, as long as it was last modified then and has the mode that is wanted. */
+  readonly mtimeNs?: string;
 }
 
 /** An entry as far as it is known before its bytes were seen. */
@@ -52,8 +53,11 @@ export class TreeWriter {
   readonly #entries = new Map<string, Owned>();
   readonly #archives: PendingArchive[] = [];
   readonly #written = new Map<number, WrittenFile>();
+  /** Of contents, by the id of the file. */
+  readonly #digests = new Map<number, string>();
   #ids = 0;
-  #isOpen = false;
+  /** Id of the file whose content comes. */
+  #open: number | undefined;
   #bytesWritten = 0;
 
   /** `root` is a directory that exists and is empty, as this process finds it. To be closed. */
@@ -68,10 +72,10 @@ export class TreeWriter {
   }
 
   /**
-   * For a file, its content follows by `write`. `twin` is a file that may have the same content: it is linked
+   * For a file, `sizeBytes` of content follow by `write`. `twin` is a file that may have the same content: it is linked
    * if, byte by byte, it has.
    */
-  place(placement: Placement, twin?: Fingerprint & { readonly at: string }): void {
+  place(placement: Placement, sizeBytes = 0, twin?: Fingerprint & { readonly at: string }): void {
     this.#end();
     if (!this.#makeRoom(placement)) return;
     const { path } = placement;
@@ -81,8 +85,9 @@ export class TreeWriter {
       case 'file': {
         const { mode } = placement;
         const id = this.#account(path, mode);
-        this.#files.send({ kind: 'open', id, path, mode, ...(twin === undefined ? {} : { twin }) });
-        this.#isOpen = true;
+        const perhaps = twin === undefined ? {} : { twin };
+        this.#files.send({ kind: 'open', id, path, mode, sizeBytes, ...perhaps });
+        this.#open = id;
         return;
       }
       case 'symlink': {
@@ -103,7 +108,7 @@ export class TreeWriter {
   }
 
   /** A file whose content is somewhere already. Anything but a file is placed as ever. */
-  placeExisting(placement: Placement, { from, sha256, fingerprint }: ExistingFile): void {
+  placeExisting(placement: Placement, { from, sizeBytes, sha256, mtimeNs }: ExistingFile): void {
     if (placement.kind !== 'file') {
       this.place(placement);
       return;
@@ -111,21 +116,24 @@ export class TreeWriter {
     this.#end();
     this.#makeRoom(placement);
     const { path, mode } = placement;
-    const command = { id: this.#account(path, mode), path, from, sha256 };
-    if (fingerprint === undefined) this.#files.send({ kind: 'copy', mode, ...command });
-    else this.#files.send({ kind: 'link', ...fingerprint, ...command });
+    const id = this.#account(path, mode);
+    this.#digests.set(id, sha256);
+    const command = { id, path, mode, from, sizeBytes, sha256 };
+    if (mtimeNs === undefined) this.#files.send({ kind: 'copy', ...command });
+    else this.#files.send({ kind: 'link', mtimeNs, ...command });
   }
 
   /** The next bytes of the file that was placed last. */
   async write(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
-    if (this.#isOpen) await this.#files.write(bytes, signal);
+    if (this.#open !== undefined) await this.#files.write(bytes, signal);
   }
 
   /** Waits until all that was placed is there. */
   async drain(signal: AbortSignal): Promise<void> {
     this.#end();
-    const { written, bytesWritten } = await this.#files.drain(signal);
+    const { written, digests, bytesWritten } = await this.#files.drain(signal);
     for (const file of written) this.#written.set(file.id, file);
+    for (const [id, sha256] of digests) this.#digests.set(id, sha256);
     this.#bytesWritten = bytesWritten;
   }
 
@@ -163,8 +171,8 @@ export class TreeWriter {
   }
 
   #end(): void {
-    if (this.#isOpen) this.#files.end();
-    this.#isOpen = false;
+    if (this.#open !== undefined) this.#files.end(this.#open);
+    this.#open = undefined;
   }
 
   /** Makes parents, and the directory itself, and takes away what is replaced. False when nothing is to be placed. */
@@ -201,9 +209,10 @@ export class TreeWriter {
     if (entry.type !== 'file') return entry;
     const { id, ...rest } = entry;
     const file = this.#written.get(id);
-    if (file === undefined)
+    const sha256 = this.#digests.get(id);
+    if (file === undefined || sha256 === undefined)
       throw new KataError('KATA_E_INTERNAL', { cause: `${entry.path} was not written` });
-    const { sizeBytes, mtimeNs, sha256 } = file;
+    const { sizeBytes, mtimeNs } = file;
     return { ...rest, sizeBytes, mtimeNs, sha256 };
   }
 }

@@ -50,7 +50,8 @@ export async function unpackArchive({
       signal.throwIfAborted();
       entries += 1;
       const placement = model.accept(archive, event.entry);
-      writer.place(placement, twin(placement, event.entry.sizeBytes));
+      const { sizeBytes } = event.entry;
+      writer.place(placement, sizeBytes, twin(placement, sizeBytes));
     }
   } catch (error) {
     throw translate(error, archive, signal);
