@@ -23,7 +23,7 @@ export interface ApiErrorInit {
 }
 
 const MAX_MESSAGE_LENGTH = 500;
-const MAX_CAUSES = 10;
+const MAX_CAUSES = 64;
 
 export class ApiError extends Error {
   readonly method: string;
@@ -126,11 +126,15 @@ export function isConflict(thrown: unknown): boolean {
 
 /** A server-side apply met a field that another manager owns. */
 export function isFieldManagerConflict(thrown: unknown): boolean {
-  return (
-    thrown instanceof ApiError &&
-    thrown.status === 409 &&
-    thrown.causes.some((cause) => cause.reason === 'FieldManagerConflict')
-  );
+  return conflictingFields(thrown).length > 0;
+}
+
+/** Paths of the fields that other managers own, as `.metadata.labels.example.com/name`. Empty for any other failure. */
+export function conflictingFields(thrown: unknown): string[] {
+  if (!(thrown instanceof ApiError) || thrown.status !== 409) return [];
+  return thrown.causes
+    .filter((cause) => cause.reason === 'FieldManagerConflict')
+    .map((cause) => cause.field);
 }
 
 export function isAlreadyExists(thrown: unknown): boolean {

@@ -3,7 +3,7 @@
  * only: one bad node must not hold up the others, and the status is always written.
  */
 import type { KubeClient } from '../../kube/client.ts';
-import { isConflict } from '../../kube/errors.ts';
+import { conflictingFields } from '../../kube/errors.ts';
 import type { EventRecorder } from '../../kube/events.ts';
 import type { Logger } from '../../kube/log.ts';
 import {
@@ -141,8 +141,10 @@ async function apply(
   try {
     return await send(object, false);
   } catch (error) {
-    if (!isConflict(error) || !(error instanceof Error)) throw error;
-    return await send(withoutForeignLabel(error, object, deps.log), true);
+    const theirs = conflictingFields(error);
+    if (theirs.length === 0) throw error;
+    const isShared = theirs.includes(`.metadata.labels.${LABEL.kataRuntime}`);
+    return await send(isShared ? withoutSharedLabel(object, deps.log) : object, true);
   }
 }
 
@@ -150,8 +152,7 @@ async function apply(
  * The labels under our own prefix are ours to take back; `katacontainers.io/kata-runtime` belongs also to
  * other installers and is never fought over.
  */
-function withoutForeignLabel(error: Error, object: Manifest, log: Logger): Manifest {
-  if (!error.message.includes(LABEL.kataRuntime)) return object;
+function withoutSharedLabel(object: Manifest, log: Logger): Manifest {
   log.warn(
     { node: object.metadata.name, label: LABEL.kataRuntime },
     'another manager owns the label; it is left alone',
