@@ -23,7 +23,8 @@ export interface Measured {
   readonly raw: unknown;
 }
 
-export type Benchmark = (progress: Progress) => Promise<Measured>;
+/** `args`: what stands behind the name on the command line. */
+export type Benchmark = (progress: Progress, args: readonly string[]) => Promise<Measured>;
 
 const RESULTS = join(import.meta.dirname, 'results');
 

@@ -81,8 +81,11 @@ export function removeMember(text: string, object: JsonObject, key: string): str
   const after = object.members[index + 1];
   if (before !== undefined) return replace(text, before.value.end, member.value.end, '');
   if (after !== undefined) return replace(text, member.keyStart, after.keyStart, '');
-  const inside = text.slice(object.start + 1, member.keyStart).replace(/\r?\n[ \t]*$/, '');
-  return replace(text, object.start + 1, object.end - 1, inside);
+  const inside = text.slice(object.start + 1, member.keyStart);
+  // With a line of its own it brought two line ends; without, those in front were there before it.
+  const ownLine = text.slice(member.value.end, object.end).includes('\n');
+  const kept = ownLine ? inside.replace(/\r?\n[ \t]*$/, '') : inside;
+  return replace(text, object.start + 1, object.end - 1, kept);
 }
 
 /** The value as text, its first line without indentation. */

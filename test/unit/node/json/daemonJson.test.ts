@@ -78,6 +78,11 @@ const layouts: { name: string; before: string; after: string }[] = [
       '{\n  "runtimes": {\n    "kata": {\n      "path": "/k"\n    }\n  },\n  "n": 123456789012345678901234567890\n}\n',
   },
   {
+    name: 'an empty "runtimes" over two lines, in a document on one',
+    before: '{"runtimes":{\n}}',
+    after: '{"runtimes":{\n"kata":{"path":"/k"}}}',
+  },
+  {
     name: 'a comma before each line',
     before: '{ "a": 1\n, "b": 2\n}',
     after: '{ "a": 1\n, "b": 2, "runtimes": {"kata": {"path": "/k"}}\n}',
@@ -107,10 +112,10 @@ describe('a runtime is added in the style of the file, and its removal gives the
     fc.assert(
       fc.property(editable, (text) => {
         const before = valueOf(text);
-        const runtimes = Object.hasOwn(before, 'runtimes') ? before['runtimes'] : {};
+        const runtimes = Object.hasOwn(before, 'runtimes') ? (before['runtimes'] as object) : {};
         expect(valueOf(install(text))).toEqual({
           ...before,
-          runtimes: Object.assign({}, runtimes, TWO),
+          runtimes: { ...runtimes, ...TWO },
         });
       }),
       { numRuns: 300 },

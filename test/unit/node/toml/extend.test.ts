@@ -5,7 +5,7 @@ import { findBlock, withBlock } from '../../../../src/node/toml/block.ts';
 import { decodeToml, isToml, parseToml, tableAt } from '../../../../src/node/toml/document.ts';
 import { extendDocument, reduceDocument } from '../../../../src/node/toml/extend.ts';
 import type { BlockTable } from '../../../../src/node/toml/render.ts';
-import { document } from './arbitrary.ts';
+import { tomlLines } from '../../../fuzz/tomlLines.ts';
 
 const FILE = '/etc/containerd/config.toml';
 const OWNER = 'kata';
@@ -29,7 +29,7 @@ const install = (text: string, tables = TABLES): string =>
 const uninstall = (text: string): string => reduceDocument(text, OWNER, FILE);
 
 /** Documents that are valid and can be extended; what is refused is looked at in tests of its own. */
-const extendable = document.filter((text) => {
+const extendable = tomlLines.filter((text) => {
   if (!isToml(text)) return false;
   try {
     install(text);

@@ -59,7 +59,7 @@ const section = fc
   .map(([head, why, lines]) => [head + why, ...lines].join('\n'));
 
 /** Many are no valid documents (a key twice): the caller filters. */
-export const document = fc
+export const tomlLines = fc
   .record({
     root: fc.array(line, { maxLength: 4 }),
     sections: fc.array(section, { maxLength: 4 }),

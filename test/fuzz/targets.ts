@@ -1,0 +1,10 @@
+/** Everything that is fuzzed. A new reader of files that others write gets a line here. */
+import { jsonTarget } from './jsonTarget.ts';
+import type { FuzzTarget } from './target.ts';
+import { tomlJudgedTarget } from './tomlJudgedTarget.ts';
+import { tomlTarget } from './tomlTarget.ts';
+
+export const FUZZ_TARGETS: readonly FuzzTarget[] = [tomlTarget, jsonTarget];
+
+/** With other programs as judges: not for tests that may start no process. */
+export const JUDGED_TARGETS: readonly FuzzTarget[] = [tomlJudgedTarget];
