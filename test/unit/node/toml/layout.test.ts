@@ -66,7 +66,7 @@ describe('where statements are', () => {
 
   test('ends for text that is no document', () => {
     fc.assert(
-      fc.property(fc.string({ unit: XX, size: 'large' }), (text) => {
+      fc.property(fc.stringMatching(/^[[\]{}="'#.,\\\n\r\t a1é]*$/, { size: 'large' }), (text) => {
         for (const { start, end } of statementsOf(text)) {
           expect(start).toBeLessThan(text.length);
           expect(end).toBeLessThanOrEqual(text.length + 1);
