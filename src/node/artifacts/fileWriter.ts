@@ -17,7 +17,9 @@ import type {
 import { sharedPages } from './sharedPages.ts';
 
 const SLOT_BYTES = 1024 * 1024;
-const SLOTS = 12;
+const SLOTS = 6;
+// They hold next to nothing themselves.
+const THREAD_LIMITS = { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 32 };
 
 export interface Drained {
   readonly written: readonly WrittenFile[];
@@ -95,7 +97,11 @@ export class FileWriter {
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'mjs';
     const file = new URL(`${thread}.${extension}`, import.meta.url);
     // No flags of ours: what suits the program (a debugger, a loader) need not suit this.
-    const worker = new Worker(file, { workerData: data, execArgv: [] });
+    const worker = new Worker(file, {
+      workerData: data,
+      execArgv: [],
+      resourceLimits: THREAD_LIMITS,
+    });
     worker.on('message', (reply: Reply | HashReply) => {
       this.#receive(reply);
     });

@@ -8,6 +8,7 @@ import { once } from 'node:events';
 import { PassThrough, Readable, type Writable } from 'node:stream';
 import { ReadableStream } from 'node:stream/web';
 import { createGunzip, createZstdDecompress, type ZstdDecompress } from 'node:zlib';
+import { setImmediate } from 'node:timers/promises';
 import xz from 'xz-decompress';
 
 export type ArchiveFormat = 'zstd' | 'xz' | 'gzip';
@@ -16,7 +17,7 @@ export type ArchiveFormat = 'zstd' | 'xz' | 'gzip';
 export const MAGIC_BYTES = 6;
 
 // Few large buffers instead of many small ones: a release unpacks to a gigabyte.
-const OUTPUT_CHUNK_BYTES = 1024 * 1024;
+const OUTPUT_CHUNK_BYTES = 512 * 1024;
 
 /** Undefined when it is none of ours. */
 export function detectFormat(head: Uint8Array): ArchiveFormat | undefined {
@@ -90,7 +91,8 @@ function write(decoder: Writable, chunk: Uint8Array): Promise<void> {
  * after the first and drops the rest without a word, so each frame gets its own here.
  */
 function zstdFrames(compressed: AsyncIterable<Uint8Array>): Readable {
-  const output = new PassThrough({ highWaterMark: OUTPUT_CHUNK_BYTES });
+  // Chunk by chunk: a stream of bytes would copy those that wait into one.
+  const output = new PassThrough({ readableObjectMode: true, readableHighWaterMark: 2 });
   pumpFrames(compressed, output).then(
     () => output.end(),
     (error: unknown) => output.destroy(asError(error)),
@@ -121,6 +123,7 @@ async function pumpFrames(
 class Frame {
   readonly #decoder: ZstdDecompress;
   readonly #ended: Promise<void>;
+  #paused: Promise<void> | undefined;
   #over = false;
   #fedBytes = 0;
 
@@ -129,7 +132,13 @@ class Frame {
     this.#decoder.on('data', (data: Uint8Array) => {
       if (output.write(data)) return;
       this.#decoder.pause();
-      output.once('drain', () => this.#decoder.resume());
+      this.#paused = once(output, 'drain').then(
+        () => {
+          this.#paused = undefined;
+          this.#decoder.resume();
+        },
+        () => undefined, // whoever reads fails, and the frame is abandoned
+      );
     });
     const abandoned = (): void => {
       this.#decoder.destroy(new Error('the reader went away'));
@@ -148,6 +157,11 @@ class Frame {
   async feed(data: Uint8Array): Promise<number | undefined> {
     this.#fedBytes += data.length;
     await Promise.race([write(this.#decoder, data), this.#ended]);
+    // Its end is told only after all that came out was passed on.
+    do {
+      await Promise.race([this.#paused, this.#ended]);
+      await setImmediate();
+    } while (this.#paused !== undefined && !this.#over);
     return this.#over ? this.#fedBytes - this.#decoder.bytesWritten : undefined;
   }
 
