@@ -1,6 +1,7 @@
 /**
- * Events as values: pure constructors, one per thing that people want to be told.
- * The recorder removes duplicates by (object, reason, note).
+ * Events as values: pure constructors, one per thing that people want to be told. What happens to one node
+ * regards its KataNode, so that kubectl describe shows it there and a big fleet does not drown what regards the
+ * whole. The recorder removes duplicates by (object, reason, note).
  */
 import { API_VERSION } from '../crds/names.ts';
 
@@ -25,12 +26,9 @@ interface Subject {
 const NOTE_MAX_CHARS = 1000;
 
 function event(
-  kind: 'KataDeployment',
+  kind: 'KataDeployment' | 'KataNode',
   subject: Subject,
-  type: EventDraft['type'],
-  reason: string,
-  action: string,
-  note: string,
+  what: Pick<EventDraft, 'type' | 'reason' | 'action' | 'note'>,
 ): EventDraft {
   const regarding = {
     apiVersion: API_VERSION,
@@ -38,59 +36,59 @@ function event(
     name: subject.name,
     ...(subject.uid === '' ? {} : { uid: subject.uid }),
   };
-  return { regarding, type, reason, action, note: note.slice(0, NOTE_MAX_CHARS) };
+  return { regarding, ...what, note: what.note.slice(0, NOTE_MAX_CHARS) };
 }
 
-export const nodeReady = (
-  deployment: Subject,
-  node: string,
-  handlers: readonly string[],
-): EventDraft =>
-  event(
-    'KataDeployment',
-    deployment,
-    'Normal',
-    'NodeReady',
-    'Verify',
-    `${node} serves ${handlers.join(', ')}`,
-  );
+export const nodeReady = (kataNode: Subject, handlers: readonly string[]): EventDraft =>
+  event('KataNode', kataNode, {
+    type: 'Normal',
+    reason: 'NodeReady',
+    action: 'Verify',
+    note: `${kataNode.name} serves ${handlers.join(', ')}`,
+  });
 
-export const nodeUnsupported = (
-  deployment: Subject,
-  node: string,
-  reason: string,
-  message: string,
-): EventDraft =>
-  event(
-    'KataDeployment',
-    deployment,
-    'Normal',
+export const nodeUnsupported = (kataNode: Subject, reason: string, message: string): EventDraft =>
+  event('KataNode', kataNode, {
+    type: 'Normal',
     reason,
-    'Preflight',
-    `${node} was not touched: ${message}`,
-  );
+    action: 'Preflight',
+    note: `${kataNode.name} was not touched: ${message}`,
+  });
 
 export const nodeFailed = (
-  deployment: Subject,
-  node: string,
+  kataNode: Subject,
   step: string,
   reason: string,
   message: string,
 ): EventDraft =>
-  event('KataDeployment', deployment, 'Warning', reason, step, `${node}: ${message}`);
+  event('KataNode', kataNode, {
+    type: 'Warning',
+    reason,
+    action: step,
+    note: `${kataNode.name}: ${message}`,
+  });
 
+/** Regards the KataDeployment: the KataNode goes with the release, and nobody could find it there. */
 export const nodeReleased = (deployment: Subject, node: string): EventDraft =>
-  event(
-    'KataDeployment',
-    deployment,
-    'Normal',
-    'NodeReleased',
-    'Remove',
-    `${node} is as it was before`,
-  );
+  event('KataDeployment', deployment, {
+    type: 'Normal',
+    reason: 'NodeReleased',
+    action: 'Remove',
+    note: `${node} is as it was before`,
+  });
 
 export const available = (deployment: Subject, message: string): EventDraft =>
-  event('KataDeployment', deployment, 'Normal', 'Available', 'Rollout', message);
+  event('KataDeployment', deployment, {
+    type: 'Normal',
+    reason: 'Available',
+    action: 'Rollout',
+    note: message,
+  });
 
 export const degraded = (deployment: Subject, reason: string, message: string): EventDraft =>
-  event('KataDeployment', deployment, 'Warning', reason, 'Rollout', message);
+  event('KataDeployment', deployment, {
+    type: 'Warning',
+    reason,
+    action: 'Rollout',
+    note: message,
+  });

@@ -48,7 +48,7 @@ export interface EventLimits {
   readonly windowMs: number;
   /** The count of a series is written at most so often; what came since is written with the next one. */
   readonly seriesWriteMs: number;
-  /** Different events on one object: so many at once, then one per refill. */
+  /** Different events of one type on one object: so many at once, then one per refill. */
   readonly burstPerObject: number;
   readonly refillMs: number;
   /** Series and objects remembered. */
@@ -111,7 +111,7 @@ export class EventRecorder {
       if (!isDue || known.writing) return;
       if (await this.#writing(known, async () => this.#count(known, signal))) return;
     }
-    if (!this.#mayWrite(draft.regarding)) {
+    if (!this.#mayWrite(draft)) {
       this.#options.log.debug({ reason: draft.reason }, 'event dropped: too many on one object');
       return;
     }
@@ -176,9 +176,10 @@ export class EventRecorder {
     }
   }
 
-  #mayWrite(regarding: EventRegarding): boolean {
+  #mayWrite({ regarding, type }: EventDraft): boolean {
     const { burstPerObject, refillMs, maxRemembered } = this.#limits;
-    const key = `${regarding.kind}/${regarding.namespace ?? ''}/${regarding.name}`;
+    // Warnings apart: much good news must not silence the bad.
+    const key = `${type}/${regarding.kind}/${regarding.namespace ?? ''}/${regarding.name}`;
     const bucket =
       this.#budgets.get(key) ??
       new TokenBucket(this.#clock, { perSecond: 1000 / refillMs, burst: burstPerObject });

@@ -25,7 +25,7 @@ export function installOnNode(
     ? claimFor(o, member, target, nowMs)
     : keepOrRetry(member, claim, nowMs);
   if (intention === undefined) return [];
-  return [...nodeWrites(o.deployment, member, intention, nowMs), ...transitionEvents(o, member)];
+  return [...nodeWrites(o.deployment, member, intention, nowMs), ...transitionEvents(member)];
 }
 
 function claimFor(o: Observed, member: Member, target: string, nowMs: number): Intention {
@@ -56,9 +56,10 @@ function keepOrRetry(member: Member, again: boolean, nowMs: number): Intention |
   };
 }
 
-function transitionEvents(o: Observed, { node, kataNode, status }: Member): Write[] {
+function transitionEvents({ kataNode, status }: Member): Write[] {
   const before = kataNode?.status;
   if (
+    kataNode === undefined ||
     status === undefined ||
     (before?.phase === status.phase &&
       before.revision === status.revision &&
@@ -66,16 +67,13 @@ function transitionEvents(o: Observed, { node, kataNode, status }: Member): Writ
   )
     return [];
   const write = (event: events.EventDraft): Write[] => [{ verb: 'event', event }];
-  if (status.phase === 'Ready')
-    return write(events.nodeReady(o.deployment, node.name, status.handlers ?? []));
+  if (status.phase === 'Ready') return write(events.nodeReady(kataNode, status.handlers ?? []));
   if (status.error === undefined) return [];
   const { step, reason, message, remedy } = status.error;
   if (status.phase === 'Unsupported')
-    return write(events.nodeUnsupported(o.deployment, node.name, reason, message));
+    return write(events.nodeUnsupported(kataNode, reason, message));
   if (FAILED.includes(status.phase) || status.phase === 'AwaitingRestart') {
-    return write(
-      events.nodeFailed(o.deployment, node.name, step, reason, `${message} Next: ${remedy}`),
-    );
+    return write(events.nodeFailed(kataNode, step, reason, `${message} Next: ${remedy}`));
   }
   return [];
 }

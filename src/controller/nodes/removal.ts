@@ -142,7 +142,7 @@ function removing(o: Observed, member: Member, again: boolean, nowMs: number): W
     const { step, reason, message } = status.error;
     writes.push({
       verb: 'event',
-      event: events.nodeFailed(o.deployment, member.node.name, step, reason, message),
+      event: events.nodeFailed(kataNode, step, reason, message),
     });
   }
   return writes;

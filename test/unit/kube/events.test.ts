@@ -189,6 +189,16 @@ describe('EventRecorder', () => {
     expect(written()).toHaveLength(27);
   });
 
+  it('writes a warning however much good news came before it', async () => {
+    acceptAll();
+    const events = recorder();
+    for (let index = 0; index < 100; index++)
+      await events.emit({ ...DRAFT, type: 'Normal', note: `node ${index} is ready` }, signal);
+    expect(written()).toHaveLength(25);
+    await events.emit(DRAFT, signal);
+    expect(written()).toHaveLength(26);
+  });
+
   it('remembers a bounded number of series', async () => {
     acceptAll();
     const events = recorder({ limits: { maxRemembered: 3 } });
