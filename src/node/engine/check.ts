@@ -8,10 +8,11 @@ import type { Host } from '../host/host.ts';
 import { readHostFile } from '../host/hostFile.ts';
 import { parseToml } from '../toml/document.ts';
 import { dumpCurrent } from './containerd/candidate.ts';
-import { installedText, textOf } from './containerd/edit.ts';
+import { textOf } from './containerd/edit.ts';
 import { checkImports } from './containerd/imports.ts';
 import { assertDefaultRuntime } from './containerd/schema.ts';
 import type { Engine } from './engine.ts';
+import { locateFile } from './locate.ts';
 import { engineStatus } from './serving.ts';
 
 /** A handler that nobody has: tells whether the file can be extended at all. */
@@ -33,7 +34,8 @@ export async function checkEngineConfig(
 ): Promise<void> {
   const file = await readHostFile(host, engine.configPath);
   const text = textOf(file.bytes, engine.configPath);
-  installedText(text, engine, PROBE.handler, [PROBE], engine.configPath);
+  const way = await locateFile(host, engine, PROBE.handler, { purpose: 'install' }, signal);
+  way.installed(way.isOurs ? '' : text, [PROBE]);
   await checkImports(host, engine, parseToml(text, engine.configPath), []);
   assertDefaultRuntime(await dumpCurrent(host, engine, file, signal), engine.configPath);
   if (!engine.running) return;

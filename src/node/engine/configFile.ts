@@ -6,18 +6,12 @@ import { createHash } from 'node:crypto';
 import { rmdir } from 'node:fs/promises';
 import type { Host } from '../host/host.ts';
 import { type HostFile, readHostFile, removeHostFile, writeHostFile } from '../host/hostFile.ts';
-import { parseToml } from '../toml/document.ts';
-import {
-  definedRuntimes,
-  installedText,
-  ownHandlers,
-  removedText,
-  textOf,
-} from './containerd/edit.ts';
-import { differsFromFile } from './containerd/loaded.ts';
+import { textOf } from './containerd/edit.ts';
 import type { Engine, HandlerRegistration } from './engine.ts';
+import type { EngineFile } from './engineFile.ts';
 import type { Guard } from './guard/guard.ts';
 import type { EngineRecord, EngineRecordStore } from './record.ts';
+import { locateFile } from './locate.ts';
 import { type EngineRestarter, engineStatusIfAny } from './serving.ts';
 
 /** What a transaction wants of the file: these handlers, or no block of ours. */
@@ -37,40 +31,47 @@ export interface ChangeOptions {
 }
 
 export interface ConfigText {
+  /** Which file is edited, and how. */
+  readonly way: EngineFile;
   readonly file: HostFile;
   readonly text: string;
 }
 
-/** The file and its text; of a missing file, the empty text. */
-export async function readConfig({ host, engine }: ChangeOptions): Promise<ConfigText> {
-  const file = await readHostFile(host, engine.configPath);
-  return { file, text: textOf(file.bytes, engine.configPath) };
+/** The file that is edited, and its text; of a missing file, the empty text. */
+export async function readConfig(
+  { host, engine, owner, record }: ChangeOptions,
+  target: Target,
+  signal: AbortSignal,
+): Promise<ConfigText> {
+  const purpose = target === 'none' ? 'look' : 'install';
+  const remembered = (await record.get())?.original.path;
+  const way = await locateFile(host, engine, owner, { purpose, remembered }, signal);
+  const file = await readHostFile(host, way.path);
+  return { way, file, text: textOf(file.bytes, way.path) };
 }
 
 /** The text that the target asks for. Equal to `text` when nothing is left to do. */
-export function desiredText(
-  { engine, owner }: ChangeOptions,
-  text: string,
-  target: Target,
-): string {
-  return target === 'none'
-    ? removedText(text, engine, owner, engine.configPath)
-    : installedText(text, engine, owner, target, engine.configPath);
+export function desiredText({ way, text }: ConfigText, target: Target): string {
+  return target === 'none' ? way.removed(text) : way.installed(text, target);
 }
 
 /** A file that we made and that holds nothing any more goes away as a whole. */
-export function leavesFile(bytes: Buffer, known: EngineRecord | undefined): boolean {
-  return bytes.length > 0 || known?.original.existed !== false;
+export function leavesFile(
+  bytes: Buffer,
+  way: EngineFile,
+  known: EngineRecord | undefined,
+): boolean {
+  return bytes.length > 0 || !(way.isOurs || known?.original.existed === false);
 }
 
 /** Puts the bytes in place, whole or not at all. */
 export async function replaceConfig(
   host: Host,
-  file: HostFile,
+  { way, file }: ConfigText,
   bytes: Buffer,
   known: EngineRecord | undefined,
 ): Promise<void> {
-  if (leavesFile(bytes, known)) {
+  if (leavesFile(bytes, way, known)) {
     await writeHostFile(host, file, bytes);
     return;
   }
@@ -82,25 +83,12 @@ export async function replaceConfig(
 
 /** True when the running engine has loaded other handlers than the file defines, among those that were ever ours, or does not answer. */
 export async function needsRestart(options: ChangeOptions, signal: AbortSignal): Promise<boolean> {
-  const { engine, host, owner, record } = options;
+  const { engine, host, record } = options;
   const status = await engineStatusIfAny(host, engine, signal);
   if (status === undefined) return true;
-  const { text } = await readConfig(options);
-  const handlers = new Set([
-    ...ownHandlers(text, engine, owner, engine.configPath),
-    ...((await record.get())?.handlers ?? []),
-  ]);
-  const document = parseToml(text, engine.configPath);
-  return differsFromFile(status, definedRuntimes(document, engine, engine.configPath), [
-    ...handlers,
-  ]);
-}
-
-/** Names of all runtimes that the file itself defines. */
-export async function runtimesOfFile(options: ChangeOptions): Promise<string[]> {
-  const { text } = await readConfig(options);
-  const { configPath } = options.engine;
-  return Object.keys(definedRuntimes(parseToml(text, configPath), options.engine, configPath));
+  const { way, text } = await readConfig(options, 'none', signal);
+  const handlers = new Set([...way.ownHandlers(text), ...((await record.get())?.handlers ?? [])]);
+  return !way.isLoaded(status, text, [...handlers]);
 }
 
 export function sha256Of(bytes: Buffer | undefined): string | undefined {

@@ -10,7 +10,6 @@ import { KataError } from '../../errors.ts';
 import { existsOnHost, type HostFile, writeDurably } from '../host/hostFile.ts';
 import { ioError } from '../host/ioError.ts';
 import type { Step, StepEffect } from '../transaction/step.ts';
-import { parseToml, type TomlTable } from '../toml/document.ts';
 import {
   type ChangeOptions,
   type ConfigText,
@@ -22,25 +21,22 @@ import {
   type Target,
   targetId,
 } from './configFile.ts';
-import { validateCandidate } from './containerd/candidate.ts';
-import { definedRuntimes, ownHandlers } from './containerd/edit.ts';
-import { checkImports } from './containerd/imports.ts';
 import { armGuard, refuseWhatWasRestored } from './guard/step.ts';
 import type { EngineRecord } from './record.ts';
 import { undoConfiguration } from './rollback.ts';
 import { engineStatus } from './serving.ts';
 
 export function configurationStep(options: ChangeOptions, target: Target): Step {
-  const isDone = async (): Promise<boolean> => {
-    const { text } = await readConfig(options);
-    return desiredText(options, text, target) === text;
+  const isDone = async (signal: AbortSignal): Promise<boolean> => {
+    const config = await readConfig(options, target, signal);
+    return desiredText(config, target) === config.text;
   };
   return {
     name: 'EngineConfiguration',
     check: isDone,
     apply: (signal) => applyTarget(options, target, signal),
-    verify: async () => {
-      if (await isDone()) return;
+    verify: async (signal) => {
+      if (await isDone(signal)) return;
       throw new KataError('KATA_E_CONFIG_EDITED', {
         file: options.engine.configPath,
         cause: 'it was changed right after it was written',
@@ -56,28 +52,26 @@ async function applyTarget(
   signal: AbortSignal,
 ): Promise<StepEffect> {
   const { host, record } = options;
-  const current = await readConfig(options);
-  const wanted = desiredText(options, current.text, target);
+  const current = await readConfig(options, target, signal);
+  const wanted = desiredText(current, target);
   if (wanted === current.text) return {};
   await refuseWhatWasRestored(options, target);
   await assertFit(options, target, signal);
   const createdDirectory = await makeDirectory(options, dirname(current.file.path));
   try {
-    await validate(options, current, wanted, target, signal);
+    await validate(current, wanted, target, signal);
   } catch (error) {
     if (createdDirectory !== undefined)
       await rmdir(host.at(createdDirectory)).catch(() => undefined);
     throw error;
   }
   signal.throwIfAborted();
-  const known = await record.get();
+  const known = sameFile(await record.get(), current.file);
   const bytes = Buffer.from(wanted, 'utf8');
   const backup = await backUp(options, current.file);
-  await record.set(
-    recordOf(options, known, current.file, bytes, target, { backup, createdDirectory }),
-  );
+  await record.set(recordOf(options, known, current, bytes, target, { backup, createdDirectory }));
   await armGuard(options, signal);
-  await replaceConfig(host, current.file, bytes, known);
+  await replaceConfig(host, current, bytes, known);
   return { bytesWritten: bytes.length };
 }
 
@@ -98,32 +92,19 @@ async function assertFit(
 }
 
 async function validate(
-  { host, engine, owner }: ChangeOptions,
-  current: ConfigText,
+  { way, file, text }: ConfigText,
   wanted: string,
   target: Target,
   signal: AbortSignal,
 ): Promise<void> {
-  // Nobody is left who would read the file: an engine that was taken off the host must not keep our block in it.
-  if (target === 'none' && !(await existsOnHost(host, engine.binaryPath))) return;
-  const document = parseToml(wanted, engine.configPath);
   const handlers = target === 'none' ? [] : target.map(({ handler }) => handler);
-  if (target !== 'none') await checkImports(host, engine, document, handlers);
-  const defined = definedRuntimes(document, engine, engine.configPath);
-  const tables: TomlTable = Object.fromEntries(
-    handlers.map((handler) => [handler, defined[handler] ?? {}]),
-  );
-  const dropped = ownHandlers(current.text, engine, owner, engine.configPath).filter(
-    (handler) => !handlers.includes(handler),
-  );
-  await validateCandidate(
-    host,
-    engine,
-    current.file,
-    Buffer.from(wanted, 'utf8'),
-    { wanted: tables, dropped },
-    signal,
-  );
+  const dropped = way.ownHandlers(text).filter((handler) => !handlers.includes(handler));
+  await way.validate({ current: file, text, wanted, handlers, dropped }, signal);
+}
+
+/** What is remembered of another file says nothing about this one. */
+function sameFile(known: EngineRecord | undefined, { path }: HostFile): EngineRecord | undefined {
+  return known?.original.path === path ? known : undefined;
 }
 
 /** The directory, when it had to be made. */
@@ -159,7 +140,7 @@ async function backUp(
 function recordOf(
   { engine, owner }: ChangeOptions,
   known: EngineRecord | undefined,
-  { path, mode, uid, gid, bytes }: HostFile,
+  { way, file: { path, mode, uid, gid, bytes } }: ConfigText,
   after: Buffer,
   target: Target,
   {
@@ -185,7 +166,7 @@ function recordOf(
     change: {
       target: targetId(target),
       ...defined('beforeSha256', before),
-      ...defined('afterSha256', leavesFile(after, known) ? sha256Of(after) : undefined),
+      ...defined('afterSha256', leavesFile(after, way, known) ? sha256Of(after) : undefined),
       ...defined('backup', backup),
     },
   };

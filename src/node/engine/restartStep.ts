@@ -6,7 +6,7 @@
  */
 import { KataError } from '../../errors.ts';
 import type { Step } from '../transaction/step.ts';
-import { type ChangeOptions, needsRestart, runtimesOfFile } from './configFile.ts';
+import { type ChangeOptions, needsRestart, readConfig } from './configFile.ts';
 import { servedBy } from './containerd/loaded.ts';
 import { describeEngine } from './engine.ts';
 import { armGuard } from './guard/step.ts';
@@ -45,7 +45,8 @@ export function restartStep(options: ChangeOptions): Step {
 /** What the file gives to others must be served as well: a handler of theirs that is gone is our outage. */
 async function assertOthersServed(options: ChangeOptions, signal: AbortSignal): Promise<void> {
   const served = new Set(servedBy(await engineStatus(options.host, options.engine, signal)));
-  const missing = (await runtimesOfFile(options)).filter((handler) => !served.has(handler));
+  const { way } = await readConfig(options, 'none', signal);
+  const missing = (await way.others()).filter((handler) => !served.has(handler));
   if (missing.length === 0) return;
   throw new KataError('KATA_E_HANDLERS_MISSING', {
     engine: describeEngine(options.engine),

@@ -11,6 +11,7 @@ import { ioError } from '../host/ioError.ts';
 import { findBlock, withBlock, withoutBlock } from '../toml/block.ts';
 import {
   type ChangeOptions,
+  type ConfigText,
   needsRestart,
   readConfig,
   replaceConfig,
@@ -33,11 +34,12 @@ export async function undoConfiguration(
   signal: AbortSignal,
 ): Promise<void> {
   const known = await options.record.get();
-  await removeLeftovers(options);
+  const config = await readConfig(options, target, signal);
+  await removeLeftovers(options, config);
   // The last change belongs to another transaction: this one has not come as far as writing.
   if (known?.change?.target !== targetId(target)) return;
   const { change } = known;
-  await restoreFile(options, known, change);
+  await restoreFile(options, config, known, change);
   try {
     if (options.engine.running) await restartRestored(options, change, signal);
   } finally {
@@ -48,32 +50,37 @@ export async function undoConfiguration(
 }
 
 /** Ends an installation's memory: the backup and the record go. */
-export async function forget(options: ChangeOptions): Promise<void> {
+export async function forget(options: ChangeOptions, signal: AbortSignal): Promise<void> {
   const known = await options.record.get();
-  await removeLeftovers(options);
+  await removeLeftovers(options, await readConfig(options, 'none', signal));
   await dropBackup(options, known?.change);
   await options.record.clear();
 }
 
 /** What a process that was killed in the middle of an edit has left beside the file. */
-async function removeLeftovers({ host, engine }: ChangeOptions): Promise<void> {
-  const path = await resolveOnHost(host, engine.configPath);
-  for (const leftover of [candidatePath(path), temporaryPath(path)])
-    await rm(host.at(leftover), { force: true });
+async function removeLeftovers(
+  { host, engine }: ChangeOptions,
+  { file }: ConfigText,
+): Promise<void> {
+  const main = await resolveOnHost(host, engine.configPath);
+  for (const path of new Set([main, file.path]))
+    for (const leftover of [candidatePath(path), temporaryPath(path)])
+      await rm(host.at(leftover), { force: true });
 }
 
 async function restoreFile(
   options: ChangeOptions,
+  config: ConfigText,
   known: EngineRecord,
   change: Change,
 ): Promise<void> {
   const { host, owner } = options;
-  const { file, text } = await readConfig(options);
+  const { file, text } = config;
   const present = sha256Of(file.bytes);
   if (present === change.beforeSha256) return;
   const before = await readBackup(options, change);
   if (present === change.afterSha256) {
-    if (before === undefined) await replaceConfig(host, file, Buffer.alloc(0), known);
+    if (before === undefined) await replaceConfig(host, config, Buffer.alloc(0), known);
     else await writeHostFile(host, file, before);
     return;
   }
@@ -85,7 +92,7 @@ async function restoreFile(
     lines === undefined
       ? withoutBlock(text, owner, file.path)
       : withBlock(text, owner, lines, file.path);
-  if (restored !== text) await writeHostFile(host, file, Buffer.from(restored, 'utf8'));
+  if (restored !== text) await replaceConfig(host, config, Buffer.from(restored, 'utf8'), known);
 }
 
 async function readBackup(

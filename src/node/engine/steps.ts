@@ -151,8 +151,8 @@ function forgetStep(options: ChangeOptions): Step {
   return {
     name: 'EngineRecord',
     check: async () => (await options.record.get()) === undefined,
-    apply: async () => {
-      await forget(options);
+    apply: async (signal) => {
+      await forget(options, signal);
       return {};
     },
     verify: () => Promise.resolve(),

@@ -10,7 +10,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { KataError } from '../../../errors.ts';
 import { execOnHost } from '../../host/exec.ts';
 import type { Host } from '../../host/host.ts';
-import { type HostFile, writeDurably } from '../../host/hostFile.ts';
+import { type HostFile, readHostFile, writeDurably } from '../../host/hostFile.ts';
 import {
   decodeToml,
   isTable,
@@ -44,8 +44,7 @@ export async function dumpCurrent(
   signal: AbortSignal,
 ): Promise<TomlTable> {
   // A dump of a missing file fails in 1.x, and one of a blank file claims to be of version 1.
-  const blank = bytes === undefined || isBlank(parseToml(decodeToml(bytes, path), path));
-  return blank
+  return isAbsent({ bytes, path })
     ? dump(host, engine, ['config', 'default'], path, signal)
     : dumpFile(host, engine, path, signal);
 }
@@ -71,16 +70,22 @@ async function dump(
   return parseToml(result.stdout, `${engine.configPath} (${args.slice(-2).join(' ')})`);
 }
 
+/** What a candidate is to change: tables by handler that are there afterwards, and handlers that are not. */
+interface Change {
+  readonly wanted: TomlTable;
+  readonly dropped: readonly string[];
+}
+
 /**
- * Writes the candidate, has it dumped, and compares: the handlers of `wanted` (tables by name) are there as they
- * should be, `dropped` are not, and everything else is what it was. Throws KATA_E_ENGINE_REJECTED_CONFIG or _CONFLICT.
+ * Writes the candidate beside the main file, has it dumped, and compares: the handlers are there as they should be,
+ * and everything else is what it was. Throws KATA_E_ENGINE_REJECTED_CONFIG or _CONFLICT.
  */
-export async function validateCandidate(
+export async function validateMain(
   host: Host,
   engine: Engine,
   current: HostFile,
   candidate: Buffer,
-  change: { readonly wanted: TomlTable; readonly dropped: readonly string[] },
+  change: Change,
   signal: AbortSignal,
 ): Promise<void> {
   const before = await dumpCurrent(host, engine, current, signal);
@@ -90,17 +95,72 @@ export async function validateCandidate(
     await writeDurably(host.at(path), candidate, current);
     const after = await dumpFile(host, engine, path, signal);
     assertDefaultRuntime(after, engine.configPath);
-    assertHandlers(engine, after, change);
-    assertRestUnchanged(
-      engine,
-      before,
-      after,
-      [...Object.keys(change.wanted), ...change.dropped],
-      [path, current.path],
-    );
+    assertHandlers(engine, after, change, contains);
+    assertNotLeft(engine, after, change);
+    const handlers = [...Object.keys(change.wanted), ...change.dropped];
+    assertRestUnchanged(engine, before, after, handlers, [path, current.path]);
   } finally {
     await rm(host.at(path), { force: true });
   }
+}
+
+/**
+ * The same for a drop-in: the dump is of a file that imports the main file and the candidate. An earlier drop-in of
+ * ours is still imported by the main file, so its handlers are in the dump as well, and win.
+ */
+export async function validateDropIn(
+  host: Host,
+  engine: Engine,
+  { current, wanted }: { readonly current: HostFile; readonly wanted: string },
+  change: Change,
+  signal: AbortSignal,
+): Promise<void> {
+  const main = await readHostFile(host, engine.configPath);
+  const before = await dumpCurrent(host, engine, main, signal);
+  assertDefaultRuntime(before, engine.configPath);
+  if (wanted === '') return;
+  const candidate = candidatePath(current.path);
+  const wrapper = candidatePath(main.path);
+  const imports = [...(isAbsent(main) ? [] : [main.path]), candidate];
+  const version = Number(parseToml(wanted, current.path)['version']);
+  const text = `version = ${version}\nimports = ${JSON.stringify(imports)}\n`;
+  try {
+    await writeDurably(host.at(candidate), Buffer.from(wanted), { ...current, mode: 0o600 });
+    await writeDurably(host.at(wrapper), Buffer.from(text), { ...main, mode: 0o600 });
+    const after = await dumpFile(host, engine, wrapper, signal);
+    assertDefaultRuntime(after, engine.configPath);
+    assertHandlers(engine, after, change, current.bytes === undefined ? contains : isDefined);
+    const handlers = [...Object.keys(change.wanted), ...change.dropped];
+    assertRestUnchanged(engine, before, after, handlers, [wrapper, candidate, main.path]);
+  } finally {
+    await rm(host.at(candidate), { force: true });
+    await rm(host.at(wrapper), { force: true });
+  }
+}
+
+/** Patterns among the imports that are in force, also those that are containerd's own default. */
+export async function effectivePatterns(
+  host: Host,
+  engine: Engine,
+  signal: AbortSignal,
+): Promise<string[]> {
+  const { imports } = await dumpCurrent(
+    host,
+    engine,
+    await readHostFile(host, engine.configPath),
+    signal,
+  );
+  if (!Array.isArray(imports)) return [];
+  return imports
+    .filter((entry) => typeof entry === 'string')
+    .filter((entry) => entry.includes('*'));
+}
+
+function isAbsent({
+  bytes,
+  path,
+}: Pick<HostFile, 'path'> & { bytes?: Buffer | undefined }): boolean {
+  return bytes === undefined || isBlank(parseToml(decodeToml(bytes, path), path));
 }
 
 /** Beside the file; not *.toml, which an import of that pattern would load into itself. */
@@ -111,19 +171,31 @@ export function candidatePath(path: string): string {
 function assertHandlers(
   engine: Engine,
   after: TomlTable,
-  { wanted, dropped }: { wanted: TomlTable; dropped: readonly string[] },
+  { wanted }: Change,
+  holds: (whole: TomlValue | undefined, part: TomlValue) => boolean,
 ): void {
-  const runtimes = tableAt(after, schemaOf(Number(after['version'])).runtimes) ?? {};
-  const wrong = Object.entries(wanted).find(
-    ([handler, table]) => !contains(runtimes[handler], table),
-  );
+  const runtimes = runtimesOf(after);
+  const wrong = Object.entries(wanted).find(([handler, table]) => !holds(runtimes[handler], table));
   if (wrong !== undefined)
     throw rejected(engine, `it does not take over handler ${wrong[0]} as it was written`);
+}
+
+function assertNotLeft(engine: Engine, after: TomlTable, { wanted, dropped }: Change): void {
+  const runtimes = runtimesOf(after);
   const left = dropped.find(
     (handler) => Object.hasOwn(runtimes, handler) && !Object.hasOwn(wanted, handler),
   );
   if (left !== undefined)
     throw rejected(engine, `handler ${left} is still defined by another file`);
+}
+
+function runtimesOf(dump: TomlTable): TomlTable {
+  return tableAt(dump, schemaOf(Number(dump['version'])).runtimes) ?? {};
+}
+
+/** Of a handler that is overridden, the dump shows the earlier settings: they are loaded last. */
+function isDefined(whole: TomlValue | undefined): boolean {
+  return isTable(whole);
 }
 
 function assertRestUnchanged(

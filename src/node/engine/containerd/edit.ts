@@ -17,7 +17,7 @@ import {
   newFileVersion,
 } from './schema.ts';
 
-const COMMENT = [
+export const BLOCK_COMMENT = [
   '# Kata Containers, written by kata-operator. Changes in this block are refused: change the KataDeployment.',
 ];
 
@@ -44,7 +44,7 @@ export function installedText(
     text,
     owner,
     [...root, ...handlerTables(schema, engine, outside, registrations)],
-    COMMENT,
+    BLOCK_COMMENT,
     file,
   );
 }

@@ -22,8 +22,9 @@ export async function checkImports(
   engine: Engine,
   main: TomlTable,
   handlers: readonly string[],
+  ours: readonly string[] = [],
 ): Promise<void> {
-  const seen = new Set([normalize(engine.configPath)]);
+  const seen = new Set([normalize(engine.configPath), ...ours]);
   const pending = await importsOf(host, engine.configPath, main);
   for (let file = pending.shift(); file !== undefined; file = pending.shift()) {
     if (seen.has(file)) continue;
@@ -94,12 +95,7 @@ async function glob(host: Host, pattern: string): Promise<string[]> {
       found = found.map((directory) => join(directory, segment));
       continue;
     }
-    const expression = new RegExp(
-      `^${segment
-        .replaceAll(/[.+^${}()|[\]\\]/g, '\\$&')
-        .replaceAll('*', '.*')
-        .replaceAll('?', '.')}$`,
-    );
+    const expression = segmentExpression(segment);
     const matches: string[] = [];
     for (const directory of found) {
       const names = await readdir(host.at(directory)).catch(() => []);
@@ -113,6 +109,12 @@ async function glob(host: Host, pattern: string): Promise<string[]> {
     found = matches;
   }
   return found;
+}
+
+/** What a pattern's segment matches. */
+export function segmentExpression(segment: string): RegExp {
+  const literal = segment.replaceAll(/[.+^${}()|[\]\\]/g, String.raw`\$&`);
+  return new RegExp(`^${literal.replaceAll('*', '.*').replaceAll('?', '.')}$`);
 }
 
 function conflict(engine: Engine, cause: string): KataError {

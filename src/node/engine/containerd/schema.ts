@@ -76,9 +76,8 @@ export function documentSchema(document: TomlTable, engine: Engine, file: string
 export function assertCriEnabled(document: TomlTable, file: string): void {
   const disabled = document['disabled_plugins'];
   const cri = ['cri', 'io.containerd.grpc.v1.cri', 'io.containerd.cri.v1.runtime'];
-  const found = Array.isArray(disabled)
-    ? disabled.find((plugin) => typeof plugin === 'string' && cri.includes(plugin))
-    : undefined;
+  const names: unknown[] = Array.isArray(disabled) ? disabled : [];
+  const found = names.find((plugin) => typeof plugin === 'string' && cri.includes(plugin));
   if (typeof found === 'string')
     throw conflict(
       file,

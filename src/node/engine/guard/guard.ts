@@ -101,9 +101,9 @@ async function writeGuard(
   try {
     await rm(host.at(directory), { recursive: true, force: true });
     await mkdir(host.at(directory), { recursive: true, mode: 0o700 });
-    // On a host where nothing was ever enabled it is missing.
-    const made = await makeDirectories(host, WANTS);
-    if (made.includes(WANTS)) await put(join(directory, MADE_WANTS), '', 0o600);
+    // On a host where nothing was ever enabled it is missing. That it is ours to remove is known before it is there.
+    if (!(await exists(host, WANTS))) await put(join(directory, MADE_WANTS), '', 0o600);
+    await makeDirectories(host, WANTS);
     if (before !== undefined) await put(join(directory, SAVED), before, 0o600);
     await put(join(directory, SCRIPT), guardScript(file, PLACES), 0o700);
     await syncFile(host.at(directory));

@@ -16,7 +16,7 @@ export async function armGuard(options: ChangeOptions, signal: AbortSignal): Pro
   const known = await record.get();
   if (!engine.running || restart === 'Never' || known?.change === undefined) return;
   const { change } = known;
-  const { path, mode, uid, gid } = await readHostFile(host, engine.configPath);
+  const { path, mode, uid, gid } = await readHostFile(host, known.original.path);
   const file = {
     unit: engine.unit ?? describeEngine(engine),
     ...{ path, mode, uid, gid, target: change.target },

@@ -1,0 +1,84 @@
+/**
+ * Which file is edited. Told from the host alone: where our handlers are already, they stay; else a drop-in where
+ * one is safe, else the main file.
+ */
+import { basename, dirname, isAbsolute, join, normalize } from 'node:path';
+import type { Host } from '../host/host.ts';
+import { existsOnHost, readHostFile, resolveOnHost } from '../host/hostFile.ts';
+import { findBlock } from '../toml/block.ts';
+import { parseToml } from '../toml/document.ts';
+import { effectivePatterns } from './containerd/candidate.ts';
+import { textOf } from './containerd/edit.ts';
+import { dropInFile, mainFile } from './containerd/files.ts';
+import { segmentExpression } from './containerd/imports.ts';
+import { type Engine, isAtLeast } from './engine.ts';
+import type { EngineFile } from './engineFile.ts';
+
+export interface Search {
+  /** Without an edit of ours so far, only `install` looks for the best place, which asks the engine's binary. */
+  readonly purpose: 'install' | 'look';
+  /** The file of an edit that is not settled yet, links resolved. */
+  readonly remembered?: string | undefined;
+}
+
+export async function locateFile(
+  host: Host,
+  engine: Engine,
+  owner: string,
+  { purpose, remembered }: Search,
+  signal: AbortSignal,
+): Promise<EngineFile> {
+  const main = mainFile(host, engine, owner);
+  // containerd 1.x replaces the whole section of the CRI plugin by that of an imported file.
+  if (!isAtLeast(engine, 2, 0)) return main;
+  const { bytes } = await readHostFile(host, engine.configPath);
+  const text = textOf(bytes, engine.configPath);
+  if (findBlock(text, owner, engine.configPath) !== undefined) return main;
+  const name = `kata-operator-${owner}.toml`;
+  const patterns = patternsOf(text, engine).filter((pattern) =>
+    segmentExpression(basename(pattern)).test(name),
+  );
+  const paths = patterns.map((pattern) => join(dirname(pattern), name));
+  for (const path of paths)
+    if ((await existsOnHost(host, path)) || (await resolveOnHost(host, path)) === remembered)
+      return dropInFile(host, engine, owner, path, text);
+  if (purpose === 'look') return main;
+  const path = await firstUsable(host, engine, patterns, name, signal);
+  return path === undefined ? main : dropInFile(host, engine, owner, path, text);
+}
+
+/**
+ * Patterns by which the file imports whole directories, and containerd's own (≥ 2.2) where it belongs to this
+ * file: every containerd of a host reads /etc/containerd/conf.d, also one that is none of our business.
+ */
+function patternsOf(text: string, engine: Engine): string[] {
+  const { imports } = parseToml(text, engine.configPath);
+  const listed = Array.isArray(imports) ? imports : [];
+  const own = isAtLeast(engine, 2, 2) ? [join(dirname(engine.configPath), 'conf.d/*.toml')] : [];
+  return [...listed.filter((entry) => typeof entry === 'string'), ...own]
+    .map((entry) => absolute(entry, engine))
+    .filter((pattern) => basename(pattern).includes('*') && !dirname(pattern).includes('*'));
+}
+
+/** A directory that is there, and whose pattern the engine really follows. */
+async function firstUsable(
+  host: Host,
+  engine: Engine,
+  patterns: readonly string[],
+  name: string,
+  signal: AbortSignal,
+): Promise<string | undefined> {
+  const present: string[] = [];
+  for (const pattern of patterns)
+    if (await existsOnHost(host, dirname(pattern))) present.push(pattern);
+  if (present.length === 0) return undefined;
+  const effective = await effectivePatterns(host, engine, signal);
+  const followed = new Set(effective.map((entry) => absolute(entry, engine)));
+  const pattern = present.find((candidate) => followed.has(candidate));
+  return pattern === undefined ? undefined : join(dirname(pattern), name);
+}
+
+/** containerd reads a relative import beside the file that holds it. */
+function absolute(pattern: string, { configPath }: Engine): string {
+  return normalize(isAbsolute(pattern) ? pattern : join(dirname(configPath), pattern));
+}

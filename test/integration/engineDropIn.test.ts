@@ -1,0 +1,171 @@
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { ENGINE_RELEASES } from '../../e2e/cluster/engines.ts';
+import {
+  checkEngineConfig,
+  installSteps,
+  removeSteps,
+  servedHandlers,
+} from '../../src/node/engine/index.ts';
+import type { Place } from './support/engineFixtures.ts';
+import {
+  effective,
+  failureOf,
+  host,
+  KATA,
+  MemoryStore,
+  registration,
+  run,
+  sha256,
+  signal,
+  useRelease,
+} from './support/engineRelease.ts';
+
+describe.for(ENGINE_RELEASES.filter((release) => release.startsWith('2')))(
+  'containerd %s that imports a directory',
+  (release) => {
+    const its = useRelease(release);
+    const directory = (): string => join(dirname(its.instance.configPath), 'more.d');
+    const ours = (): string => join(directory(), 'kata-operator-kata.toml');
+    const theirs = (): string => join(directory(), '50-theirs.toml');
+    const importing =
+      (admin: (place: Place) => string) =>
+      (place: Place): string =>
+        `imports = ["more.d/*.toml"]\n${admin(place)}`;
+
+    async function running(admin = its.admin.text): Promise<MemoryStore> {
+      await its.create();
+      await its.instance.write(importing(admin)(its.instance));
+      await mkdir(directory());
+      await writeFile(
+        theirs(),
+        `version = 3\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.theirs]\nruntime_type = "io.containerd.runc.v2"\n`,
+      );
+      await its.instance.start();
+      return new MemoryStore();
+    }
+
+    test('gets a file of ours there, the main file stays as it is, and removal leaves nothing', async () => {
+      const store = await running();
+      const main = await sha256(its.instance.configPath);
+      const before = await effective(its.engine());
+      await checkEngineConfig(host, its.engine(), signal());
+      await run(installSteps({ ...its.options(store), registrations: KATA }));
+      expect(await sha256(its.instance.configPath)).toBe(main);
+      expect(await readFile(ours(), 'utf8')).toMatch(/^version = 3$/m);
+      expect(await servedHandlers(host, its.engine(), signal())).toEqual([
+        'crun',
+        'kata-fc',
+        'kata-qemu',
+        'runc',
+        'theirs',
+      ]);
+      expect(its.instance.restarts).toBe(1);
+      expect(await run(installSteps({ ...its.options(store), registrations: KATA }))).toEqual([]);
+      expect(its.instance.restarts).toBe(1);
+
+      await run(removeSteps(its.options(store)));
+      expect(await effective(its.engine())).toBe(before);
+      expect(await readdir(directory())).toEqual(['50-theirs.toml']);
+      expect(await readdir(dirname(its.instance.configPath))).toEqual(['config.toml', 'more.d']);
+      expect(await servedHandlers(host, its.engine(), signal())).toEqual([
+        'crun',
+        'runc',
+        'theirs',
+      ]);
+      expect(store.record).toBeUndefined();
+    });
+
+    test('changes its handlers there, and a failed restart brings the earlier ones back', async () => {
+      const store = await running();
+      await run(installSteps({ ...its.options(store), registrations: KATA }));
+      const first = await sha256(ours());
+      const other = {
+        ...registration('kata-fc'),
+        podAnnotations: ['io.katacontainers.config.hypervisor.default_memory'],
+      };
+      const registrations = [other, registration('kata-clh')];
+      its.instance.failingRestarts = 1;
+      expect(
+        await failureOf(run(installSteps({ ...its.options(store), registrations }))),
+      ).toMatchObject({ code: 'KATA_E_ENGINE_RESTART' });
+      expect(await sha256(ours())).toBe(first);
+      expect(await servedHandlers(host, its.engine(), signal())).toContain('kata-qemu');
+      await run(installSteps({ ...its.options(store), registrations }));
+      expect(await servedHandlers(host, its.engine(), signal())).toEqual([
+        'crun',
+        'kata-clh',
+        'kata-fc',
+        'runc',
+        'theirs',
+      ]);
+      its.instance.failingRestarts = 1;
+      await failureOf(run(removeSteps(its.options(store))));
+      expect(await readFile(ours(), 'utf8')).toContain('kata-clh');
+      expect(await servedHandlers(host, its.engine(), signal())).toContain('kata-clh');
+      await run(removeSteps(its.options(store)));
+      expect(await readdir(directory())).toEqual(['50-theirs.toml']);
+    });
+
+    test('of a first installation that fails, nothing is left', async () => {
+      const store = await running();
+      its.instance.failingRestarts = 1;
+      await failureOf(run(installSteps({ ...its.options(store), registrations: KATA })));
+      expect(await readdir(directory())).toEqual(['50-theirs.toml']);
+      expect(await servedHandlers(host, its.engine(), signal())).toEqual([
+        'crun',
+        'runc',
+        'theirs',
+      ]);
+      expect(store.record).toBeUndefined();
+    });
+
+    test('refuses what its own binary refuses, and a handler that another file there defines', async () => {
+      const store = await running();
+      const names = await readdir(directory());
+      await writeFile(
+        theirs(),
+        `version = 3\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.kata-fc]\nruntime_type = "io.containerd.runc.v2"\n`,
+      );
+      const work = run(installSteps({ ...its.options(store), registrations: KATA }));
+      const error = await failureOf(work);
+      expect(error).toMatchObject({ code: 'KATA_E_ENGINE_CONFIG_CONFLICT' });
+      expect(error.message).toContain('50-theirs.toml defines the handler kata-fc');
+      expect(await readdir(directory())).toEqual(names);
+      await writeFile(theirs(), 'version = 3\nroot = 7\n');
+      expect(
+        await failureOf(run(installSteps({ ...its.options(store), registrations: KATA }))),
+      ).toMatchObject({ code: 'KATA_E_ENGINE_REJECTED_CONFIG' });
+      expect(await readdir(directory())).toEqual(names);
+      expect(its.instance.restarts).toBe(0);
+    });
+
+    test('stays with the block where there is one already', async () => {
+      await its.create();
+      await its.instance.write(importing(its.admin.text)(its.instance));
+      await its.instance.start();
+      const store = new MemoryStore();
+      await run(installSteps({ ...its.options(store), registrations: KATA }));
+      expect(await readFile(its.instance.configPath, 'utf8')).toContain('kata-qemu');
+      await mkdir(directory());
+      await run(installSteps({ ...its.options(store), registrations: [registration('kata-fc')] }));
+      expect(await readdir(directory())).toEqual([]);
+      await run(removeSteps(its.options(store)));
+      expect(await readFile(its.instance.configPath, 'utf8')).toBe(
+        importing(its.admin.text)(its.instance),
+      );
+    });
+
+    test('is served by a file whose parents are inline tables as well', async () => {
+      const inline = (place: Place): string =>
+        `version = 3\nroot = "${place.directory}/root"\nstate = "${place.directory}/state"\ngrpc = { address = "${place.socket}" }\n[plugins]\n"io.containerd.cri.v1.runtime" = { containerd = { default_runtime_name = "runc", runtimes = { runc = { runtime_type = "io.containerd.runc.v2" } } } }\n`;
+      const store = await running(inline);
+      await run(installSteps({ ...its.options(store), registrations: KATA }));
+      expect(await servedHandlers(host, its.engine(), signal())).toContain('kata-fc');
+      await rm(ours());
+      await run(removeSteps(its.options(store)));
+      expect(await servedHandlers(host, its.engine(), signal())).toEqual(['runc', 'theirs']);
+    });
+  },
+);
