@@ -18,6 +18,11 @@ import { Reconciler, RETRY_LIMITS } from './reconciler.ts';
 import type { NodePodSettings } from './revision/objects.ts';
 import { createHttpServer } from './server/http.ts';
 
+/** A cache that is so young needs no list: the watches have just told something, or the first lists were just made. */
+const TAKEOVER_MAX_AGE_MS = 2_000;
+/** A leader that cannot fill its caches in this time gives up the lease, ends, and starts anew. */
+const TAKEOVER_TIMEOUT_MS = 120_000;
+
 /** Runs until the signal is aborted; resolves after an orderly end. */
 export async function run(
   options: RunOptions,
@@ -93,7 +98,9 @@ export async function run(
     log.info({ port: options.httpPort, nodeImage: options.nodeImage }, 'kata-operator is up');
     await elector.run(signal, async (leading) => {
       log.info({}, 'leading');
-      await cache.synced(leading);
+      // What another replica wrote until a moment ago must be known, also when our own watch has died unnoticed.
+      const limit = AbortSignal.timeout(TAKEOVER_TIMEOUT_MS);
+      await cache.fresh(TAKEOVER_MAX_AGE_MS, AbortSignal.any([leading, limit]));
       for (const { name } of cache.deployments.list()) queue.add(name);
       await reconciler.run(leading);
     });

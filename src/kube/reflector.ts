@@ -3,8 +3,9 @@
  * Whatever the server or the network does, it comes back: an error is a reason to wait, never to stop.
  * It must never call the server in a tight loop, nor let a handler's fault cost it an event.
  */
-import { abortReason, backoffMs, sleep, systemClock, type Clock } from './clock.ts';
-import { ApiError, apiErrorFromStatus, isExpired, isRecord } from './errors.ts';
+import { backoffMs, scopeOf, sleep, systemClock, type Clock, type Scope } from './clock.ts';
+import { ApiError, isExpired } from './errors.ts';
+import { Freshness } from './freshness.ts';
 import {
   DEFAULT_TIMING,
   type ReflectorOptions,
@@ -12,8 +13,8 @@ import {
   type ReflectorTiming,
 } from './reflectorOptions.ts';
 import { resourcePath } from './resource.ts';
-import { isKubeObject } from './shapes.ts';
 import { Store } from './store.ts';
+import { takeWatchEvent } from './watchEvents.ts';
 
 export type { Change } from './store.ts';
 export type { ReflectorOptions, ReflectorStats, ReflectorTiming } from './reflectorOptions.ts';
@@ -24,10 +25,13 @@ export class Reflector<T> {
   readonly #timing: ReflectorTiming;
   readonly #store: Store<T>;
   readonly #path: string;
-  readonly #firstList = Promise.withResolvers<undefined>();
+  readonly #freshness = new Freshness();
   readonly #stats = { lists: 0, watches: 0, errors: 0, handlerErrors: 0 };
   #started = false;
-  #synced = false;
+  /** Of the list, watch or pause that is under way. */
+  #cycleScope: Scope | undefined;
+  #isListing = false;
+  #wantsList = false;
   /** Where the next watch begins; empty: a list is needed. */
   #resourceVersion = '';
   #listedAtMs = 0;
@@ -58,9 +62,18 @@ export class Reflector<T> {
     let failures = 0;
     try {
       while (!signal.aborted) {
-        const { healthy, waitMs } = await this.#cycle(signal, failures);
-        failures = healthy ? 0 : failures + 1;
-        await sleep(this.#clock, waitMs, signal);
+        const scope = scopeOf(signal);
+        this.#cycleScope = scope;
+        try {
+          const { healthy, waitMs } = await this.#cycle(scope.signal, failures);
+          failures = healthy ? 0 : failures + 1;
+          await sleep(this.#clock, waitMs, scope.signal);
+        } catch (thrown) {
+          // Cut short for a list that is wanted at once.
+          if (isAborted(signal) || !scope.signal.aborted) throw thrown;
+        } finally {
+          scope.dispose();
+        }
       }
     } catch (thrown) {
       if (!signal.aborted) throw thrown;
@@ -71,22 +84,23 @@ export class Reflector<T> {
 
   /** Resolves when the first list is in the cache and was handed to the handler. */
   async synced(signal: AbortSignal): Promise<void> {
-    if (this.#synced) return;
-    const aborted = Promise.withResolvers<never>();
-    const onAbort = (): void => {
-      aborted.reject(abortReason(signal));
-    };
-    if (signal.aborted) throw abortReason(signal);
-    signal.addEventListener('abort', onAbort, { once: true });
-    try {
-      await Promise.race([this.#firstList.promise, aborted.promise]);
-    } finally {
-      signal.removeEventListener('abort', onAbort);
-    }
+    while (!this.isSynced) await this.#freshness.next(signal);
   }
 
   get isSynced(): boolean {
-    return this.#synced;
+    return this.#freshness.asOfMs > Number.NEGATIVE_INFINITY;
+  }
+
+  /**
+   * Resolves when the cache is known to be no older than so much before this call: the watch has told something
+   * since, or a list, which is asked for where it has not. A watch can be dead for minutes before it is noticed.
+   */
+  async fresh(maxAgeMs: number, signal: AbortSignal): Promise<void> {
+    const sinceMs = this.#clock.monotonicMs() - maxAgeMs;
+    while (this.#freshness.asOfMs < sinceMs) {
+      this.#listNow();
+      await this.#freshness.next(signal);
+    }
   }
 
   /** `key` is `namespace/name`, or `name` for a cluster-scoped object. */
@@ -115,7 +129,7 @@ export class Reflector<T> {
     let startMs: number | undefined;
     let failure: { retryAfterMs: number } | undefined;
     try {
-      if (this.#needsList(failures)) await this.#list(signal);
+      if (this.#needsList(failures)) await this.#listAsWanted(signal);
       startMs = this.#clock.monotonicMs();
       await this.#watch(signal);
     } catch (thrown) {
@@ -132,17 +146,45 @@ export class Reflector<T> {
     return { healthy, waitMs: Math.max(ownMs, failure?.retryAfterMs ?? 0) };
   }
 
+  #listNow(): void {
+    if (this.#wantsList) return;
+    this.#wantsList = true;
+    // A list that is under way is let finish; another follows it.
+    if (!this.#isListing) this.#cycleScope?.abort(new Error('a list is wanted at once'));
+  }
+
+  #isListWanted(): boolean {
+    return this.#wantsList;
+  }
+
   #needsList(failures: number): boolean {
     return (
+      this.#wantsList ||
       this.#resourceVersion === '' ||
       this.#clock.monotonicMs() - this.#listedAtMs >= this.#timing.relistAfterMs ||
       (failures > 0 && failures % this.#timing.relistAfterFailures === 0)
     );
   }
 
+  async #listAsWanted(signal: AbortSignal): Promise<void> {
+    this.#isListing = true;
+    try {
+      do {
+        this.#wantsList = false;
+        await this.#list(signal);
+      } while (this.#isListWanted());
+    } catch (thrown) {
+      this.#wantsList = true;
+      throw thrown;
+    } finally {
+      this.#isListing = false;
+    }
+  }
+
   async #list(signal: AbortSignal): Promise<void> {
     const { client, resource, namespace, labelSelector, fieldSelector } = this.#options;
     this.#stats.lists += 1;
+    const beganAtMs = this.#clock.monotonicMs();
     const replacement = this.#store.beginReplace();
     let resourceVersion = '';
     const selection = { namespace, labelSelector, fieldSelector, limit: this.#timing.pageSize };
@@ -156,10 +198,9 @@ export class Reflector<T> {
     this.#afterDelivery();
     this.#resourceVersion = resourceVersion;
     this.#listedAtMs = this.#clock.monotonicMs();
-    if (this.#synced) return;
-    this.#synced = true;
-    this.#firstList.resolve(undefined);
-    this.#options.log.debug({ resource: this.#path, objects: this.#store.size }, 'cache filled');
+    if (!this.isSynced)
+      this.#options.log.debug({ resource: this.#path, objects: this.#store.size }, 'cache filled');
+    this.#freshness.advance(beganAtMs);
   }
 
   async #watch(signal: AbortSignal): Promise<void> {
@@ -180,29 +221,11 @@ export class Reflector<T> {
     );
     for await (const event of events) {
       this.#heard();
-      this.#take(event);
+      const version = takeWatchEvent(this.#store, this.#path, event);
+      if (version !== undefined) this.#resourceVersion = version;
       this.#afterDelivery();
+      this.#freshness.advance(this.#clock.monotonicMs());
     }
-  }
-
-  #take(event: unknown): void {
-    const { type, object } = isRecord(event) ? event : {};
-    if (type === 'ERROR') throw apiErrorFromStatus(this.#path, object);
-    if (type === 'BOOKMARK') {
-      this.#advance(object);
-      return;
-    }
-    if (!isKubeObject(object)) throw this.#protocolError(`an event of type ${String(type)}`);
-    if (type === 'DELETED') this.#store.remove(object);
-    else if (type === 'ADDED' || type === 'MODIFIED') this.#store.put(object);
-    else throw this.#protocolError(`an event of type ${String(type)}`);
-    this.#advance(object);
-  }
-
-  #advance(object: unknown): void {
-    const metadata = isRecord(object) ? object['metadata'] : undefined;
-    const version = isRecord(metadata) ? metadata['resourceVersion'] : undefined;
-    if (typeof version === 'string' && version !== '') this.#resourceVersion = version;
   }
 
   /** Returns how long the server asked to wait. */
@@ -233,14 +256,9 @@ export class Reflector<T> {
       this.#afterDelivery();
     });
   }
+}
 
-  #protocolError(what: string): ApiError {
-    return new ApiError({
-      method: 'WATCH',
-      path: this.#path,
-      status: 0,
-      reason: 'InvalidAnswer',
-      message: `the stream holds ${what}`,
-    });
-  }
+/** Asked anew after every await, which the compiler does not see. */
+function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
 }

@@ -115,8 +115,9 @@ export class Cache {
     await Promise.all(this.#all().map((reflector) => reflector.run(signal)));
   }
 
-  async synced(signal: AbortSignal): Promise<void> {
-    await Promise.all(this.#all().map((reflector) => reflector.synced(signal)));
+  /** Resolves when no kind is known to be older than so much before this call; lists those that are. */
+  async fresh(maxAgeMs: number, signal: AbortSignal): Promise<void> {
+    await Promise.all(this.#all().map((reflector) => reflector.fresh(maxAgeMs, signal)));
   }
 
   isSynced(): boolean {
@@ -133,7 +134,7 @@ export class Cache {
     };
   }
 
-  #all(): Pick<Reflector<unknown>, 'run' | 'synced' | 'isSynced'>[] {
+  #all(): Pick<Reflector<unknown>, 'run' | 'fresh' | 'isSynced'>[] {
     return [
       this.deployments,
       this.kataNodes,

@@ -102,7 +102,7 @@ describe('Reconciler', () => {
       act: { client, recorder, nodeNamespace: 'kata-nodes', log },
     });
     const watching = cache.run(stop.signal);
-    await cache.synced(stop.signal);
+    await cache.fresh(60_000, stop.signal);
     running = Promise.all([watching, reconciler.run(stop.signal)]);
   }
 

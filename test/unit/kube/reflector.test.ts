@@ -98,6 +98,60 @@ describe('Reflector', () => {
     expect(Number(query?.get('timeoutSeconds'))).toBeGreaterThanOrEqual(300);
   });
 
+  it('asks for a list when a cache must be young and its watch is silent, and for none when it has told something', async () => {
+    const live = new LiveWatch();
+    server
+      .on(LIST, list([node('a', '5')], '10'), list([node('a', '20')], '30'))
+      .on(WATCH, live.step);
+    const reflector = startReflector();
+    await reflector.synced(AbortSignal.timeout(8_000));
+    await eventually('the watch is open', () => live.isOpen);
+    // What the watch should have told and did not: its connection is dead, and nobody knows.
+    await delay(20);
+    await reflector.fresh(10, AbortSignal.timeout(8_000));
+    expect(reflector.get('a')?.version).toBe('20');
+    expect(changes).toEqual(['+a@5', 'a@5→20']);
+    await eventually('the next watch', () => server.seen(WATCH).length === 2);
+    expect(server.seen(WATCH)[1]?.query.get('resourceVersion')).toBe('30');
+    await delay(20);
+    live.send(bookmark('31'));
+    await eventually('the bookmark', () => reflector.lastEventAgeMs() < 15);
+    await reflector.fresh(1_000, AbortSignal.timeout(8_000));
+    expect(server.seen(LIST)).toHaveLength(2);
+    expect(reflector.stats.errors).toBe(0);
+  });
+
+  it('is not young before a list that was begun late enough has succeeded', async () => {
+    const slow = Promise.withResolvers<undefined>();
+    server
+      .on(
+        LIST,
+        async (response, request) => {
+          await slow.promise;
+          await list([node('a', '5')], '10')(response, request);
+        },
+        failure(500, 'InternalError'),
+        list([node('a', '20')], '30'),
+      )
+      .on(WATCH, watch([], 'silence'));
+    const reflector = startReflector();
+    await eventually('the first list', () => server.seen(LIST).length === 1);
+    await delay(20);
+    const fresh = reflector.fresh(0, AbortSignal.timeout(8_000));
+    slow.resolve(undefined);
+    await fresh;
+    expect(reflector.get('a')?.version).toBe('20');
+    expect(server.seen(LIST)).toHaveLength(3);
+  });
+
+  it('waits for a young cache no longer than its signal', async () => {
+    server.on(LIST, list([], '10'), failure(500, 'InternalError')).on(WATCH, watch([], 'silence'));
+    const reflector = startReflector();
+    await reflector.synced(AbortSignal.timeout(8_000));
+    await delay(20);
+    await expect(reflector.fresh(10, AbortSignal.timeout(100))).rejects.toThrow(/timeout/);
+  });
+
   it('keeps trying when the first lists fail', async () => {
     server
       .on(
