@@ -3,12 +3,14 @@
  * `bench/results/NAME.json` with the raw samples beside it. A benchmark never asserts; `met` tells.
  */
 import { Progress, stderrLog } from '../e2e/cluster/progress.ts';
+import { artifacts } from './artifacts.ts';
 import { crash } from './crash.ts';
 import { fuzz } from './fuzz.ts';
 import { printTable, writeResult, type Benchmark } from './result.ts';
 import { walkingPath } from './walkingPath.ts';
 
 const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
+  artifacts,
   crash,
   fuzz,
   'walking-path': walkingPath,

@@ -27,6 +27,7 @@ export async function* fileChunks(path: string, signal: AbortSignal): AsyncGener
     }
   } finally {
     await reading.catch(() => undefined);
+    for (const { buffer } of buffers) buffer.transfer(0);
     await file.close();
   }
 }

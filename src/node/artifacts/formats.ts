@@ -162,12 +162,21 @@ class Frame {
       await Promise.race([this.#paused, this.#ended]);
       await setImmediate();
     } while (this.#paused !== undefined && !this.#over);
-    return this.#over ? this.#fedBytes - this.#decoder.bytesWritten : undefined;
+    if (!this.#over) return undefined;
+    const unusedBytes = this.#fedBytes - this.#decoder.bytesWritten;
+    this.#close();
+    return unusedBytes;
   }
 
   async finish(): Promise<void> {
     this.#decoder.end();
     await this.#ended;
+    this.#close();
+  }
+
+  /** It holds megabytes outside the heap, which no garbage collector hurries to give back. */
+  #close(): void {
+    this.#decoder.close();
   }
 }
 
