@@ -185,11 +185,35 @@ export const ERRORS = {
     'the configuration is in place; {unit} must be restarted and spec.engine.restart is Never',
     'Restart {unit} on the node, then annotate the KataNode with kata-operator.dev/retry.',
   ),
+  KATA_E_RECOVERY: entry(
+    'RecoveryFailed',
+    'terminal',
+    'an earlier run was interrupted, and what it had begun cannot be taken back: {cause}',
+    'See kata-node status on the node; remove the cause and run it again, or take everything off with kata-node remove.',
+  ),
+  KATA_E_IN_USE: entry(
+    'VersionInUse',
+    'retryable',
+    'sandboxes still run from the files that would be removed: {users}',
+    'Delete their Pods first; kata-node remove --force removes the files under them.',
+  ),
+  KATA_E_NO_PREVIOUS: entry(
+    'NoPreviousRevision',
+    'terminal',
+    'there is nothing to go back to: {cause}',
+    'Apply the plan that you want; kata-node status shows what is on the node.',
+  ),
   KATA_E_CONFIG_EDITED: entry(
     'ConfigEditedByOthers',
     'terminal',
     '{file}: the block of kata-operator was changed by somebody else: {cause}',
     'Restore the block between the kata-operator markers, or remove it by hand.',
+  ),
+  KATA_E_CONFIG_CHANGED: entry(
+    'ConfigChangedMeanwhile',
+    'retryable',
+    '{file} was changed by somebody else while it was about to be edited',
+    'Nothing of their change was overwritten. Run it again when nobody else edits {file}.',
   ),
   KATA_E_BUSY: entry(
     'NodeBusy',

@@ -161,7 +161,15 @@ export class CrashHost {
 
   static async create(tools: Tools): Promise<CrashHost> {
     const host = new CrashHost(tools, await directoryInMemory());
-    for (const path of ['etc/containerd', 'opt', 'var/lib', 'proc', 'run/lock', 'usr/bin'])
+    for (const path of [
+      'etc/containerd',
+      'etc/systemd/system',
+      'opt',
+      'var/lib',
+      'proc',
+      'run/lock',
+      'usr/bin',
+    ])
       await mkdir(join(host.root, path), { recursive: true });
     await writeFile(join(host.root, 'etc/machine-id'), '0123456789abcdef0123456789abcdef\n');
     await writeFile(join(host.root, CONFIG), ADMIN_CONFIG);

@@ -128,7 +128,7 @@ const ALLOWED = [
   /^opt\/kata\/revisions\/r[12](\/kata-(fc|qemu)(\/(configuration\.toml|config\.d|bin(\/[a-z0-9_-]+)?))?)?$/,
   /^opt\/kata\/current$/,
   /^opt\/kata\/state\/(state\.json|lock|config\.toml\.kata\.before)$/,
-  /^etc\/(machine-id|containerd|containerd\/config\.toml)$/,
+  /^etc\/(machine-id|containerd|containerd\/config\.toml|systemd|systemd\/system)$/,
   /^var\/lib$/,
 ];
 

@@ -1,24 +1,39 @@
 /**
  * The steps that put a revision's files in place and let people find the current version.
  *
- * Each remembers what it replaced, so that undo brings back the bytes, and absence, of before.
+ * What each replaces is in its intent, so that any process can bring back the bytes, and absence, of before.
  */
 import { readFile, readlink, rename, rm, rmdir, stat, symlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
+import { z } from 'zod';
 import { HOST_PATHS } from '../../crds/names.ts';
 import { KataError } from '../../errors.ts';
 import { isDirectory, makeDirectories } from '../host/directories.ts';
-import { syncFile, writeHostFile } from '../host/hostFile.ts';
+import { syncFile, temporaryPath, writeHostFile } from '../host/hostFile.ts';
 import { errnoOf, ioError } from '../host/ioError.ts';
 import type { Host } from '../host/host.ts';
 import { CURRENT_LINK, readCurrentLink } from '../transaction/installation.ts';
+import { UNDO_DIRECTORY } from '../transaction/journal.ts';
 import type { Step } from '../transaction/step.ts';
 import type { RevisionContent, RevisionFile } from './handlers.ts';
 
+/** Where the link lies until it takes its place. */
+const NEW_LINK = join(HOST_PATHS.state, 'current.new');
+
+/** What KataConfiguration replaces: directories that it will make, and files with the copy of each that was there. */
+const configurationIntent = z.object({
+  directories: z.array(z.string()),
+  files: z.array(
+    z.object({
+      path: z.string(),
+      before: z.object({ copy: z.string(), mode: z.int() }).optional(),
+    }),
+  ),
+});
+type ConfigurationIntent = z.infer<typeof configurationIntent>;
+
 /** `KataConfiguration`: directories and files of the revision. */
 export function configurationStep(host: Host, { directories, files }: RevisionContent): Step {
-  const before = new Map<string, { bytes: Buffer; mode: number } | undefined>();
-  const madeDirectories: string[] = [];
   const wrong = async (): Promise<string | undefined> => {
     for (const path of directories) if (!(await isDirectory(host, path))) return path;
     for (const file of files) if (!(await isInPlace(host, file))) return file.path;
@@ -27,14 +42,16 @@ export function configurationStep(host: Host, { directories, files }: RevisionCo
   return {
     name: 'KataConfiguration',
     check: async () => (await wrong()) === undefined,
+    intent: async () => ({
+      directories: await missingDirectories(host, directories),
+      files: await copiesOf(host, files),
+    }),
     apply: async () => {
-      for (const path of directories) madeDirectories.push(...(await makeDirectories(host, path)));
+      for (const path of directories) await makeDirectories(host, path);
       let bytesWritten = 0;
-      for (const file of files) {
-        if (await isInPlace(host, file)) continue;
-        before.set(file.path, await readPresent(host, file.path));
-        bytesWritten += await write(host, file.path, Buffer.from(file.content), file.mode);
-      }
+      for (const file of files)
+        if (!(await isInPlace(host, file)))
+          bytesWritten += await write(host, file.path, Buffer.from(file.content), file.mode);
       return { bytesWritten };
     },
     verify: async () => {
@@ -42,32 +59,82 @@ export function configurationStep(host: Host, { directories, files }: RevisionCo
       if (path !== undefined)
         throw new KataError('KATA_E_IO', { path, cause: 'it is not as it was written' });
     },
-    undo: async () => {
-      for (const [path, present] of before) {
-        if (present === undefined) await rm(host.at(path), { force: true });
-        else await write(host, path, present.bytes, present.mode);
-      }
-      for (const path of madeDirectories.toReversed()) await removeEmpty(host, path);
+    undo: async (_signal, intent) => {
+      await putBack(host, configurationIntent.parse(intent));
     },
   };
 }
 
+async function putBack(host: Host, intent: ConfigurationIntent): Promise<void> {
+  try {
+    for (const { path, before } of intent.files) {
+      await rm(host.at(temporaryPath(path)), { force: true });
+      if (before === undefined) await rm(host.at(path), { force: true });
+      else await write(host, path, await readFile(host.at(before.copy)), before.mode);
+    }
+  } catch (error) {
+    throw ioError(HOST_PATHS.revisions, error);
+  }
+  for (const path of intent.directories.toReversed()) await removeEmpty(host, path);
+}
+
+/** Outermost first. */
+async function missingDirectories(host: Host, directories: readonly string[]): Promise<string[]> {
+  const missing = new Set<string>();
+  for (const directory of directories) {
+    const chain: string[] = [];
+    for (let at = directory; at !== '/' && !(await isDirectory(host, at)); at = dirname(at))
+      chain.unshift(at);
+    for (const path of chain) missing.add(path);
+  }
+  return [...missing];
+}
+
+/** Of every file that will be replaced, a copy that outlives this process. */
+async function copiesOf(
+  host: Host,
+  files: readonly RevisionFile[],
+): Promise<ConfigurationIntent['files']> {
+  const found: ConfigurationIntent['files'] = [];
+  for (const [index, file] of files.entries()) {
+    if (await isInPlace(host, file)) continue;
+    const present = await readPresent(host, file.path);
+    if (present === undefined) {
+      found.push({ path: file.path });
+      continue;
+    }
+    const copy = join(UNDO_DIRECTORY, `${index}`);
+    await makeDirectories(host, UNDO_DIRECTORY, 0o700);
+    await write(host, copy, present.bytes, 0o600);
+    found.push({ path: file.path, before: { copy, mode: present.mode } });
+  }
+  return found;
+}
+
+const linkIntent = z.object({ before: z.string().optional() });
+
 /** `CurrentLink`: /opt/kata/current leads to the version. For people only: nothing refers to it. */
 export function currentLinkStep(host: Host, digest: string): Step {
   const wanted = `versions/${digest}`;
-  let before: string | undefined;
   return {
     name: 'CurrentLink',
     check: async () => (await readlinkIfAny(host)) === wanted || (await isForeign(host)),
+    intent: async () => {
+      const before = await readCurrentLink(host);
+      return before === undefined ? {} : { before };
+    },
     apply: async () => {
-      before = await readCurrentLink(host);
       await replaceLink(host, wanted);
       return {};
     },
     verify: () => Promise.resolve(),
-    undo: async () => {
-      if (before === undefined) await rm(host.at(CURRENT_LINK), { force: true });
-      else await replaceLink(host, before);
+    undo: async (_signal, intent) => {
+      const { before } = linkIntent.parse(intent);
+      await rm(host.at(NEW_LINK), { force: true });
+      // It may never have come as far: what is there is only ours to take when it leads to our version.
+      if (before !== undefined) await replaceLink(host, before);
+      else if ((await readlinkIfAny(host)) === wanted)
+        await rm(host.at(CURRENT_LINK), { force: true });
     },
   };
 }
@@ -82,11 +149,10 @@ async function readlinkIfAny(host: Host): Promise<string | undefined> {
 }
 
 async function replaceLink(host: Host, target: string): Promise<void> {
-  const temporary = join(HOST_PATHS.state, 'current.new');
   try {
-    await rm(host.at(temporary), { force: true });
-    await symlink(target, host.at(temporary));
-    await rename(host.at(temporary), host.at(CURRENT_LINK));
+    await rm(host.at(NEW_LINK), { force: true });
+    await symlink(target, host.at(NEW_LINK));
+    await rename(host.at(NEW_LINK), host.at(CURRENT_LINK));
     await syncFile(host.at(HOST_PATHS.installation));
   } catch (error) {
     throw ioError(CURRENT_LINK, error);

@@ -14,22 +14,32 @@ import {
   type RevisionContent,
 } from '../configuration/handlers.ts';
 import { configurationStep, currentLinkStep } from '../configuration/steps.ts';
-import type { Engine } from '../engine/index.ts';
+import type { Engine, HandlerRegistration } from '../engine/index.ts';
+import type { Host } from '../host/host.ts';
 import { prepareInstallation } from '../transaction/installation.ts';
-import { StateFile, type NodeState } from '../transaction/journal.ts';
+import {
+  StateFile,
+  type Installed,
+  type NodeState,
+  type Transaction,
+  type Wish,
+} from '../transaction/journal.ts';
 import { runTransaction, type TransactionFailure } from '../transaction/runner.ts';
 import type { Step } from '../transaction/step.ts';
 import type { StageContext } from './context.ts';
 import { exclusively, requireOwnership, writeDown } from './exclusive.ts';
 import { engineFacts } from './preflight.ts';
+import { recover } from './recovery.ts';
 import { ResultBuilder, asFailure, outcomeBeforeWrites } from './resultBuilder.ts';
+import { isSameWish, withoutSource } from './wish.ts';
 
 export interface Activation {
   readonly engine: Engine;
   readonly content: RevisionContent;
-  readonly installed: NonNullable<NodeState['staged']>;
+  readonly installed: Installed;
   readonly skippedHandlers: readonly string[];
   readonly steps: readonly Step[];
+  readonly wish: Wish;
 }
 
 /** Result, and the files whose change means that the node is no longer as it was left. */
@@ -42,32 +52,55 @@ export async function activate(context: StageContext): Promise<Activated> {
   const builder = new ResultBuilder('activate', context);
   try {
     await builder.timed('Installation', () => prepareInstallation(context.host));
-    return await exclusively(context, () => activateLocked(context, builder));
+    return await exclusively(context, (open) => activateLocked(context, builder, open));
   } catch (error) {
     const failure = asFailure(error, 'Lock');
     return { result: builder.end(outcomeBeforeWrites(failure.error), failure), watched: [] };
   }
 }
 
-async function activateLocked(context: StageContext, builder: ResultBuilder): Promise<Activated> {
-  const { plan, attempt, signal, observe, host } = context;
-  const journal = new StateFile(host);
+async function activateLocked(
+  context: StageContext,
+  builder: ResultBuilder,
+  open: Transaction | undefined,
+): Promise<Activated> {
+  const journal = new StateFile(context.host);
   const latched = latchedAnswer(await journal.read(), context);
   if (latched !== undefined) return { result: latched, watched: [] };
   const activation = await prepareActivation(context, builder, journal);
+  return carryOut(context, builder, journal, activation, open);
+}
+
+/** Runs the transaction, or the rest of the one that was interrupted, and writes down how it ended. */
+export async function carryOut(
+  context: StageContext,
+  builder: ResultBuilder,
+  journal: StateFile,
+  activation: Activation,
+  open: Transaction | undefined,
+): Promise<Activated> {
+  const { attempt, signal, observe } = context;
+  const { wish, steps } = activation;
   builder.skippedHandlers = activation.skippedHandlers;
-  await journal.update((state) => ({ ...state, deployment: plan.deployment }));
-  await journal.begin('activate', attempt);
-  const report = await runTransaction(activation.steps, { journal, observe, signal });
+  const resumed = open !== undefined && isSameWish(open, wish) ? open.steps : undefined;
+  // The plan is the same and the artifacts are not: as far as the engine goes, that is another wish.
+  if (open !== undefined && resumed === undefined) await recover(context, { keeps: () => false });
+  const report = await runTransaction(steps, {
+    journal: await journal.open('activate', attempt, wish, resumed),
+    observe,
+    signal,
+    ...(resumed === undefined ? {} : { recorded: resumed }),
+  });
   builder.add(report);
   const result =
     report.failure === undefined
       ? await concluded(context, builder, activation)
       : failed(builder, report.failure);
-  await writeDown(context, async () => {
-    await journal.update((state) => ({ ...state, ...activeAfter(state, result, activation) }));
-    await journal.end(result);
-  });
+  await writeDown(context, () =>
+    report.failure?.undoError === undefined
+      ? journal.conclude((state) => stateAfter(state, result, activation), result)
+      : journal.latch(result),
+  );
   return { result, watched: watchedFiles(activation) };
 }
 
@@ -94,12 +127,13 @@ export async function prepareActivation(
   context: StageContext,
   builder: ResultBuilder,
   journal: StateFile,
+  choose = stagedVersion,
 ): Promise<Activation> {
   const { host, plan, arch, signal } = context;
   const installed = await builder.timed('StagedVersion', async () => {
     const state = await journal.read();
     requireOwnership(state, plan.deployment);
-    return stagedVersion(context, state);
+    return choose(context, state);
   });
   builder.facts.artifacts = { version: installed.version, digest: installed.digest };
   const engine = await builder.timed('Engine', () =>
@@ -127,7 +161,15 @@ export async function prepareActivation(
     ...engineSteps,
     currentLinkStep(host, installed.digest),
   ];
-  return { engine, content, installed, skippedHandlers, steps };
+  const wish = {
+    plan: withoutSource(plan),
+    activation: { installed, registrations: content.registrations.map(withOwnAnnotations) },
+  };
+  return { engine, content, installed, skippedHandlers, steps, wish };
+}
+
+function withOwnAnnotations(registration: HandlerRegistration) {
+  return { ...registration, podAnnotations: [...registration.podAnnotations] };
 }
 
 /** The default handler goes with the runtime that it is a copy of. */
@@ -142,15 +184,23 @@ function missingDefault(
 async function stagedVersion(
   { host, plan }: StageContext,
   { staged, active }: NodeState,
-): Promise<NonNullable<NodeState['staged']>> {
+): Promise<Installed> {
   const wanted = [staged, active].find((candidate) => candidate?.revision === plan.revision);
   if (wanted === undefined)
     throw new KataError('KATA_E_ARTIFACT_NOT_FOUND', {
       path: `a staged version of revision ${plan.revision}`,
     });
-  if ((await readVersion(host, wanted.digest)) === undefined)
-    throw new KataError('KATA_E_ARTIFACT_NOT_FOUND', { path: versionPath(wanted.digest) });
-  return { revision: wanted.revision, digest: wanted.digest, version: wanted.version };
+  return completeVersion(host, wanted);
+}
+
+/** Throws KATA_E_ARTIFACT_NOT_FOUND when it is no longer there. */
+export async function completeVersion(
+  host: Host,
+  { revision, digest, version }: Installed,
+): Promise<Installed> {
+  if ((await readVersion(host, digest)) === undefined)
+    throw new KataError('KATA_E_ARTIFACT_NOT_FOUND', { path: versionPath(digest) });
+  return { revision, digest, version };
 }
 
 /** Reports as verified only what the engine says it serves, now. */
@@ -192,15 +242,26 @@ export function failed(builder: ResultBuilder, failure: TransactionFailure): Nod
   return builder.end(outcomeOfFailure(failure), { step, error: undoError ?? error });
 }
 
-function activeAfter(
+function stateAfter(
   state: NodeState,
   { outcome, handlers }: NodeResult,
-  { installed, content }: Activation,
-): Pick<NodeState, 'active'> {
-  if (outcome === 'done') return { active: { ...installed, handlers: [...handlers] } };
-  if (outcome === 'awaitingRestart')
-    return {
-      active: { ...installed, handlers: content.registrations.map(({ handler }) => handler) },
-    };
-  return state.active === undefined ? {} : { active: state.active };
+  { installed, content, wish }: Activation,
+): NodeState {
+  if (outcome !== 'done' && outcome !== 'awaitingRestart') return state;
+  const { active, previous } = state;
+  const wanted = content.registrations.map(({ handler }) => handler);
+  const before = active === undefined || isSame(active, installed) ? previous : active;
+  return {
+    ...state,
+    active: {
+      ...installed,
+      handlers: outcome === 'done' ? [...handlers] : wanted,
+      plan: wish.plan,
+    },
+    ...(before === undefined ? {} : { previous: before }),
+  };
+}
+
+function isSame(left: Installed, right: Installed): boolean {
+  return left.revision === right.revision && left.digest === right.digest;
 }

@@ -1,33 +1,41 @@
 /**
  * One installer at a time on a host: our own lock, and the one that kata-deploy takes, so that the two
- * never edit the engine's configuration at once.
+ * never edit the engine's configuration at once. Whoever gets it first puts in order what was interrupted.
  */
 import { access } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { HOST_PATHS } from '../../crds/names.ts';
 import { KataError, toKataError } from '../../errors.ts';
-import type { NodeState } from '../transaction/journal.ts';
+import type { NodeState, Transaction } from '../transaction/journal.ts';
 import type { StageContext } from './context.ts';
+import { recover, type Recovery } from './recovery.ts';
+import { asksForTheSame } from './wish.ts';
 
 const LOCKS = [join(HOST_PATHS.state, 'lock'), '/run/lock/kata-deploy.lock'];
 
 /** The Pod of another revision may be taking back what it did. */
 const LOCK_WAIT_MS = 60_000;
 
-/** Holds the locks while `work` runs. A lock whose directory does not exist is not taken. Throws KATA_E_BUSY. */
+/**
+ * Holds the locks while `work` runs. A lock whose directory does not exist is not taken. `work` gets the
+ * interrupted transaction that `recovery` leaves to it. Throws KATA_E_BUSY, StageFailure of the step `Recovery`.
+ */
 export async function exclusively<T>(
-  { host, lockFiles, signal }: StageContext,
-  work: () => Promise<T>,
+  context: StageContext,
+  work: (open: Transaction | undefined) => Promise<T>,
+  recovery: Recovery = { keeps: (open) => asksForTheSame(open, context.plan) },
 ): Promise<T> {
+  const { host, lockFiles, signal } = context;
   const present = await Promise.all(LOCKS.map((path) => exists(host.at(dirname(path)))));
   const files = LOCKS.filter((_, i) => present[i]).map((hostPath) => ({
     hostPath,
     at: host.at(hostPath),
   }));
-  if (files.length === 0) return work();
+  const inOrder = async (): Promise<T> => work(await recover(context, recovery));
+  if (files.length === 0) return inOrder();
   const lock = await lockFiles(files, LOCK_WAIT_MS, signal);
   try {
-    return await work();
+    return await inOrder();
   } finally {
     await lock.release();
   }

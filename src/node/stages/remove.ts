@@ -11,26 +11,40 @@ import {
   prepareInstallation,
   removeInstallation,
 } from '../transaction/installation.ts';
-import { StateFile, type NodeState } from '../transaction/journal.ts';
+import { StateFile, type Transaction } from '../transaction/journal.ts';
 import { runTransaction } from '../transaction/runner.ts';
 import type { Step } from '../transaction/step.ts';
 import { failed } from './activate.ts';
 import type { StageContext } from './context.ts';
 import { exclusively, requireOwnership, writeDown } from './exclusive.ts';
 import { engineFacts } from './preflight.ts';
+import { FILES_STEP, engineToRestore } from './recovery.ts';
 import { ResultBuilder, asFailure, outcomeBeforeWrites } from './resultBuilder.ts';
+import { withoutSource } from './wish.ts';
 
 export async function remove(context: StageContext): Promise<NodeResult> {
   const builder = new ResultBuilder('remove', context);
   try {
-    return await exclusively(context, () => removeLocked(context, builder));
+    return await exclusively(context, (open) => removeLocked(context, builder, open), {
+      keeps: isRemoval,
+      bestEffort: true,
+    });
   } catch (error) {
     const failure = asFailure(error, 'Lock');
     return builder.end(outcomeBeforeWrites(failure.error), failure);
   }
 }
 
-async function removeLocked(context: StageContext, builder: ResultBuilder): Promise<NodeResult> {
+/** Every interrupted removal is gone on with, whoever asked for it. */
+function isRemoval({ stage, failure }: Transaction): boolean {
+  return stage === 'remove' && failure === undefined;
+}
+
+async function removeLocked(
+  context: StageContext,
+  builder: ResultBuilder,
+  open: Transaction | undefined,
+): Promise<NodeResult> {
   const { host, plan, attempt, signal, observe } = context;
   const journal = new StateFile(host);
   const state = await builder.timed('State', async () => {
@@ -44,17 +58,34 @@ async function removeLocked(context: StageContext, builder: ResultBuilder): Prom
   const installed = await isInstalled(host);
   if (installed || (await somethingToDo(steps, signal))) {
     await prepareInstallation(host);
-    await journal.begin('remove', attempt);
-    const report = await runTransaction(steps, { journal, observe, signal });
+    const record = await journal.open(
+      'remove',
+      attempt,
+      { plan: withoutSource(plan) },
+      open?.steps,
+    );
+    const report = await runTransaction(steps, {
+      journal: record,
+      observe,
+      signal,
+      ...(open === undefined ? {} : { recorded: open.steps }),
+    });
     builder.add(report);
-    if (report.failure !== undefined) {
-      await writeDown(context, () => journal.end());
-      return failed(builder, report.failure);
+    const { failure } = report;
+    if (failure !== undefined) {
+      const result = failed(builder, failure);
+      await writeDown(context, () =>
+        failure.undoError === undefined
+          ? journal.conclude((present) => present)
+          : journal.latch(result),
+      );
+      return result;
     }
+    await record.intended(FILES_STEP);
   }
   const { created } = await journal.read();
   await builder.timed(
-    'Files',
+    FILES_STEP,
     async () => {
       await removeInstallation(host, created);
       return installed;
@@ -62,24 +93,6 @@ async function removeLocked(context: StageContext, builder: ResultBuilder): Prom
     (changed) => changed,
   );
   return builder.end('done');
-}
-
-/**
- * The engine of today; when it cannot be found any more, the one that was edited, without restarting it.
- * Undefined when there is none and nothing to take back.
- */
-async function engineToRestore(
-  { host, plan, engine, signal }: StageContext,
-  { engine: record }: NodeState,
-): Promise<Engine | undefined> {
-  try {
-    return await engine.discoverEngine(host, plan.engine, signal);
-  } catch {
-    signal.throwIfAborted();
-    if (record === undefined) return undefined;
-    const { unit, ...known } = record.engine;
-    return { ...known, running: false, ...(unit === undefined ? {} : { unit }) };
-  }
 }
 
 function engineSteps(

@@ -40,8 +40,15 @@ const UNSUPPORTED: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'KATA_E_NO_RUNTIME',
 ]);
 
+// Something of an earlier run is left on the host that only a person can put right.
+const NEEDS_A_PERSON: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'KATA_E_RECOVERY',
+  'KATA_E_ROLLBACK_FAILED',
+]);
+
 /** Of an error before the first write to the engine. */
 export function outcomeBeforeWrites({ code }: KataError): Outcome {
+  if (NEEDS_A_PERSON.has(code)) return 'failed';
   return UNSUPPORTED.has(code) ? 'unsupported' : 'refused';
 }
 

@@ -8,6 +8,7 @@ import { randomBytes } from 'node:crypto';
 import { access, lstat, readdir, readlink, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { HOST_PATHS } from '../../crds/names.ts';
+import { listVersions, removeVersion } from '../artifacts/version.ts';
 import { makeDirectories } from '../host/directories.ts';
 import { syncFile, writeDurably } from '../host/hostFile.ts';
 import { errnoOf, ioError } from '../host/ioError.ts';
@@ -67,9 +68,7 @@ export async function isInstalled(host: Host): Promise<boolean> {
 export async function removeInstallation(host: Host, created: readonly string[]): Promise<void> {
   try {
     await removeTemporaries(host);
-    await removeCurrentLink(host);
-    await rm(host.at(HOST_PATHS.revisions), { recursive: true, force: true });
-    await rm(host.at(HOST_PATHS.versions), { recursive: true, force: true });
+    await clearInstallation(host);
     if (created.includes(HOST_PATHS.installation) && (await holdsOnly(host, 'state'))) {
       await rename(
         host.at(HOST_PATHS.installation),
@@ -84,6 +83,14 @@ export async function removeInstallation(host: Host, created: readonly string[])
   } catch (error) {
     throw ioError(HOST_PATHS.installation, error);
   }
+}
+
+/** All but the state: versions, revisions and the link. A version is never seen with a part of its files under its name. */
+export async function clearInstallation(host: Host): Promise<void> {
+  await removeCurrentLink(host);
+  await rm(host.at(HOST_PATHS.revisions), { recursive: true, force: true });
+  for (const { digest } of await listVersions(host)) await removeVersion(host, digest);
+  await rm(host.at(HOST_PATHS.versions), { recursive: true, force: true });
 }
 
 /** Only a link that points to one of our versions is ours. */

@@ -1,13 +1,13 @@
 /**
  * Runs the steps of a transaction: check, apply, verify; when one fails, takes back what was applied, in
- * reverse order.
+ * reverse order. A run that goes on after an interrupted one takes back what that one had begun as well.
  *
  * Owns the order and the bookkeeping. It knows nothing of what the steps do, and never repeats one:
  * trying again is a decision of whoever started it.
  */
 import type { StepReport } from '../../crds/nodeResult.ts';
 import { KataError, toKataError, type ErrorCode } from '../../errors.ts';
-import type { Journal } from './journal.ts';
+import type { Journal, RecordedStep } from './journal.ts';
 import type { Step } from './step.ts';
 
 export interface TransactionReport {
@@ -38,9 +38,11 @@ export type StepObserver = (
 ) => void;
 
 export interface RunOptions {
-  readonly journal: Pick<Journal, 'intended' | 'applied' | 'undone'>;
+  readonly journal: Pick<Journal, 'intended' | 'applied' | 'undone' | 'failing'>;
   readonly observe: StepObserver;
   readonly signal: AbortSignal;
+  /** What an interrupted run of the same transaction has begun. */
+  readonly recorded?: readonly RecordedStep[];
 }
 
 // Everything is in place and a person has to go on from there: taking it back would undo their work.
@@ -56,7 +58,7 @@ export async function runTransaction(
   steps: readonly Step[],
   options: RunOptions,
 ): Promise<TransactionReport> {
-  const run = new Run(options);
+  const run = new Run(steps, options);
   for (const step of steps) {
     const error = await run.step(step);
     if (error !== undefined) return run.fail(step, error);
@@ -65,16 +67,23 @@ export async function runTransaction(
 }
 
 class Run {
+  readonly #steps: readonly Step[];
   readonly #options: RunOptions;
   readonly #reports: StepReport[] = [];
-  readonly #begun: Step[] = [];
-  readonly #applied: string[] = [];
+  readonly #begun = new Map<string, RecordedStep>();
+  readonly #applied = new Set<string>();
   #bytesWritten = 0;
   #engineRestarts = 0;
   #outageMs: number | undefined;
 
-  constructor(options: RunOptions) {
+  constructor(steps: readonly Step[], options: RunOptions) {
+    this.#steps = steps;
     this.#options = options;
+    for (const step of options.recorded ?? []) {
+      if (step.state === 'undone') continue;
+      this.#begun.set(step.name, step);
+      if (step.state === 'applied') this.#applied.add(step.name);
+    }
   }
 
   async step(step: Step): Promise<KataError | undefined> {
@@ -84,7 +93,10 @@ class Run {
     let error: KataError | undefined;
     try {
       signal.throwIfAborted();
-      if (!(await step.check(signal))) {
+      if (await step.check(signal)) {
+        // Begun by a run that could not tell how it went, and found done.
+        if (this.#begun.has(step.name)) this.#applied.add(step.name);
+      } else {
         changed = true;
         await this.#apply(step);
       }
@@ -105,11 +117,11 @@ class Run {
 
   async fail(step: Step, error: KataError): Promise<TransactionReport> {
     const keeps = KEEPS_WHAT_WAS_APPLIED.has(error.code);
-    const undoError = keeps ? undefined : await this.#undo();
+    const undoError = keeps ? undefined : await this.#undo(step.name, error);
     const failure = {
       step: step.name,
       error,
-      applied: this.#applied,
+      applied: this.#steps.map(({ name }) => name).filter((name) => this.#applied.has(name)),
       undone: !keeps,
       ...(undoError === undefined ? {} : { undoError }),
     };
@@ -127,41 +139,59 @@ class Run {
 
   async #apply(step: Step): Promise<void> {
     const { journal, signal } = this.#options;
-    await journal.intended(step.name);
-    this.#begun.push(step);
+    // The host as it was before the first of the two runs is what undo must bring back.
+    if (!this.#begun.has(step.name)) {
+      const intent = await step.intent?.(signal);
+      await journal.intended(step.name, intent);
+      this.#begun.set(step.name, { name: step.name, state: 'intended', intent });
+    }
     const effect = await step.apply(signal);
     await journal.applied(step.name);
-    this.#applied.push(step.name);
+    this.#applied.add(step.name);
     this.#bytesWritten += effect.bytesWritten ?? 0;
     this.#engineRestarts += effect.engineRestarts ?? 0;
     if (effect.outageMs !== undefined) this.#outageMs = (this.#outageMs ?? 0) + effect.outageMs;
   }
 
-  /** Goes on after a step that cannot be undone, so that as much as possible is taken back. Returns the first error. */
-  async #undo(): Promise<KataError | undefined> {
-    const { journal, observe } = this.#options;
-    const signal = AbortSignal.timeout(UNDO_TIMEOUT_MS);
-    let first: KataError | undefined;
-    for (const step of this.#begun.toReversed()) {
-      const startedAt = performance.now();
-      let error: KataError | undefined;
-      try {
-        await step.undo(signal);
-        // The host is as it was; that the journal cannot say so (a full disk) does not change it.
-        await journal.undone(step.name).catch(() => undefined);
-      } catch (thrown) {
-        error = narrow(thrown, signal, `undo of ${step.name}`);
-        first ??= error;
-      }
-      observe(
-        step.name,
-        error === undefined ? 'undone' : 'undoFailed',
-        Math.round(performance.now() - startedAt),
-        error,
-      );
-    }
-    return first;
+  async #undo(step: string, error: KataError): Promise<KataError | undefined> {
+    // From here on there is only the way back, also for the next run when this one is interrupted.
+    if (this.#begun.size > 0)
+      await this.#options.journal.failing(step, error).catch(() => undefined);
+    return takeBack(this.#steps, [...this.#begun.values()], this.#options);
   }
+}
+
+/**
+ * Undoes what was begun, last first, each step with the intent that was recorded for it. Ends at a step that cannot
+ * be undone and returns its error: what came before it is what the rest of that step still stands on.
+ */
+export async function takeBack(
+  steps: readonly Step[],
+  begun: readonly RecordedStep[],
+  { journal, observe }: Pick<RunOptions, 'journal' | 'observe'>,
+): Promise<KataError | undefined> {
+  const signal = AbortSignal.timeout(UNDO_TIMEOUT_MS);
+  for (const step of steps.toReversed()) {
+    const recorded = begun.find(({ name }) => name === step.name);
+    if (recorded === undefined || recorded.state === 'undone') continue;
+    const startedAt = performance.now();
+    let error: KataError | undefined;
+    try {
+      await step.undo(signal, recorded.intent);
+      // The host is as it was; that the journal cannot say so (a full disk) does not change it.
+      await journal.undone(step.name).catch(() => undefined);
+    } catch (thrown) {
+      error = narrow(thrown, signal, `undo of ${step.name}`);
+    }
+    observe(
+      step.name,
+      error === undefined ? 'undone' : 'undoFailed',
+      Math.round(performance.now() - startedAt),
+      error,
+    );
+    if (error !== undefined) return error;
+  }
+  return undefined;
 }
 
 /** Once the signal is aborted, whatever is thrown is its consequence and says less than its reason. */

@@ -6,7 +6,7 @@
  * in /etc/systemd/system and survives a reboot. No daemon-reload: systemd reads a unit file that is new by itself,
  * and reloading on a node with hundreds of Pods has side effects of its own (device rules of running containers).
  */
-import { lstat, mkdir, readFile, rm, rmdir, symlink, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readFile, readdir, rm, rmdir, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { HOST_PATHS } from '../../../crds/names.ts';
 import { makeDirectories } from '../../host/directories.ts';
@@ -99,10 +99,14 @@ async function writeGuard(
   const put = (path: string, text: string | Buffer, mode: number): Promise<void> =>
     writeDurably(host.at(path), Buffer.from(text), { ...OWNER, mode });
   try {
-    await rm(host.at(directory), { recursive: true, force: true });
+    // On a host where nothing was ever enabled it is missing; or an interrupted run has made it.
+    const makesWants =
+      !(await exists(host, WANTS)) || (await exists(host, join(directory, MADE_WANTS)));
     await mkdir(host.at(directory), { recursive: true, mode: 0o700 });
-    // On a host where nothing was ever enabled it is missing. That it is ours to remove is known before it is there.
-    if (!(await exists(host, WANTS))) await put(join(directory, MADE_WANTS), '', 0o600);
+    for (const name of await readdir(host.at(directory)))
+      if (name !== MADE_WANTS) await rm(host.at(join(directory, name)), { recursive: true });
+    // That it is ours to remove is on disk before it is there.
+    if (makesWants) await put(join(directory, MADE_WANTS), '', 0o600);
     await makeDirectories(host, WANTS);
     if (before !== undefined) await put(join(directory, SAVED), before, 0o600);
     await put(join(directory, SCRIPT), guardScript(file, PLACES), 0o700);

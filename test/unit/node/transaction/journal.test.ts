@@ -1,5 +1,6 @@
 import { mkdir, readFile, readdir, rmdir, stat, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
+import { KataError } from '../../../../src/errors.ts';
 import {
   isInstalled,
   prepareInstallation,
@@ -11,27 +12,47 @@ import {
   StateFile,
   readState,
 } from '../../../../src/node/transaction/journal.ts';
-import { snapshot, temporaryHost } from '../fixtures/host.ts';
+import { planOf, snapshot, temporaryHost } from '../fixtures/host.ts';
 
 describe('the state file', () => {
   it('is what it was told, also for the next process', async () => {
     const host = await temporaryHost();
     await prepareInstallation(host);
-    const journal = new StateFile(host);
-    await journal.begin('activate', 'a1');
-    await journal.intended('EngineConfiguration');
-    await journal.applied('EngineConfiguration');
+    const state = new StateFile(host);
+    const wish = { plan: planOf() };
+    const journal = await state.open('activate', 'a1', wish);
+    await journal.intended('CurrentLink', { before: 'versions/1' });
+    await journal.applied('CurrentLink');
     await journal.intended('EngineRestart');
-    expect((await new StateFile(host).read()).transaction).toEqual({
+    await journal.failing('EngineRestart', new KataError('KATA_E_INTERNAL', { cause: 'x' }));
+    expect((await new StateFile(host).read()).transaction).toMatchObject({
       stage: 'activate',
       attempt: 'a1',
+      wish,
       steps: [
-        { name: 'EngineConfiguration', state: 'applied' },
+        { name: 'CurrentLink', state: 'applied', intent: { before: 'versions/1' } },
         { name: 'EngineRestart', state: 'intended' },
       ],
+      failure: { step: 'EngineRestart', code: 'KATA_E_INTERNAL' },
     });
-    await journal.end();
+    await state.conclude((present) => present);
     expect((await readState(host))?.transaction).toBeUndefined();
+  });
+
+  it('keeps the transaction of the engine while artifacts are brought', async () => {
+    const host = await temporaryHost();
+    await prepareInstallation(host);
+    const state = new StateFile(host);
+    await state.open('activate', 'a1', { plan: planOf() });
+    await state.begin('stage', 'a2');
+    await state.intended('Artifacts');
+    expect(await state.read()).toMatchObject({
+      transaction: { attempt: 'a1', steps: [] },
+      staging: { attempt: 'a2', steps: [{ name: 'Artifacts', state: 'intended' }] },
+    });
+    await state.end();
+    expect(await state.read()).toMatchObject({ transaction: { attempt: 'a1' } });
+    expect((await state.read()).staging).toBeUndefined();
   });
 
   it('keeps every one of many changes made at once, and is readable by root alone', async () => {

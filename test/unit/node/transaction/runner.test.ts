@@ -49,7 +49,12 @@ class Words {
       return Promise.resolve();
     };
     return {
-      journal: { intended: note('intended'), applied: note('applied'), undone: note('undone') },
+      journal: {
+        intended: note('intended'),
+        applied: note('applied'),
+        undone: note('undone'),
+        failing: note('failing'),
+      },
       observe: (step, event) => this.events.push(`${step} ${event}`),
       signal,
     };
@@ -115,7 +120,7 @@ describe('a transaction', () => {
     expect([...words.present]).toEqual(['a']);
   });
 
-  it('goes on taking back after a step that cannot be, and says so', async () => {
+  it('ends taking back at a step that cannot be: what that step stands on stays', async () => {
     const words = new Words();
     const stuck = new KataError('KATA_E_ROLLBACK_FAILED', { unit: 'x', cause: 'y', backup: 'z' });
     const steps = [
@@ -125,7 +130,7 @@ describe('a transaction', () => {
     ];
     const { failure } = await runTransaction(steps, words.options());
     expect(failure).toMatchObject({ step: 'c', error: refusal, undoError: stuck });
-    expect([...words.present]).toEqual(['b']);
+    expect([...words.present]).toEqual(['a', 'b']);
   });
 
   it('leaves everything in place when a person has to restart the engine', async () => {
@@ -191,12 +196,41 @@ describe('a transaction', () => {
       Promise.reject(new KataError('KATA_E_IO', { path: '/opt/kata/state', cause: 'no space' }));
     const options = {
       ...words.options(),
-      journal: { intended: () => Promise.resolve(), applied: full, undone: full },
+      journal: { intended: () => Promise.resolve(), applied: full, undone: full, failing: full },
     };
     const { failure } = await runTransaction([words.step('a')], options);
     expect(failure).toMatchObject({ step: 'a', undone: true });
     expect(failure?.undoError).toBeUndefined();
     expect([...words.present]).toEqual([]);
+  });
+
+  it('goes on with what an interrupted run had begun, and takes that back as well when it fails', async () => {
+    const words = new Words();
+    // A was applied and B perhaps, by a process that is gone; each wrote down whether its word was there before.
+    words.present.add('a').add('b');
+    const remembering = (step: Step): Step => ({
+      ...step,
+      intent: () => Promise.resolve({ wasThere: words.present.has(step.name) }),
+      undo: (_signal, intent) => {
+        if (JSON.stringify(intent) === '{"wasThere":false}') words.present.delete(step.name);
+        return Promise.resolve();
+      },
+    });
+    const steps = ['a', 'b', 'c'].map((name) => remembering(words.step(name)));
+    const failing = remembering(words.step('d', { apply: refusal }));
+    const { failure } = await runTransaction([...steps, failing], {
+      ...words.options(),
+      recorded: [
+        { name: 'a', state: 'applied', intent: { wasThere: false } },
+        { name: 'b', state: 'intended', intent: { wasThere: true } },
+      ],
+    });
+    expect(failure).toMatchObject({ step: 'd', applied: ['a', 'b', 'c'] });
+    expect([...words.present]).toEqual(['b']);
+    expect(words.journal).toEqual([
+      ...['intended c', 'applied c', 'intended d', 'failing d'],
+      ...['undone d', 'undone c', 'undone b', 'undone a'],
+    ]);
   });
 
   it('ends with everything in place or with what was there before, wherever one step fails', async () => {
