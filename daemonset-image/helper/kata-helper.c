@@ -1,7 +1,7 @@
 /*
  * kata-helper does what Node.js cannot, and nothing else: wait as PID 1, compare a fingerprint of
- * files, ask KVM, hold file locks, flush a file system, run a binary of the host in the host's root,
- * name the kernel.
+ * files, ask KVM, hold file locks, flush a file system, give a new file the extended attributes of the
+ * one that it will replace, run a binary of the host in the host's root, name the kernel.
  *
  * It is static, its memory does not grow and it reads no configuration: the resident container runs
  * it and must stay under 1 MiB. It must never write into a file of the host.
@@ -21,6 +21,7 @@
 #include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 enum { EXIT_DIFFERENT = 1, EXIT_USAGE = 2, EXIT_BUSY = 3, EXIT_NOT_RUN = 126, EXIT_NOT_FOUND = 127 };
@@ -36,6 +37,7 @@ static int usage(void) {
           "       kata-helper kvm [DEVICE]\n"
           "       kata-helper lock FILE...\n"
           "       kata-helper syncfs DIRECTORY\n"
+          "       kata-helper copyxattr FROM TO\n"
           "       kata-helper chroot ROOT COMMAND [ARGUMENT]...\n"
           "       kata-helper uname\n",
           stderr);
@@ -243,6 +245,46 @@ static int flush_file_system(const char *directory) {
     return EXIT_SUCCESS;
 }
 
+/* copyxattr: SELinux label, access lists and the like. */
+
+enum { NAMES_SIZE = 65536, VALUE_SIZE = 65536 }; /* The kernel's own limits: XATTR_LIST_MAX, XATTR_SIZE_MAX. */
+
+static const char *const ACCESS_LIST = "system.posix_acl_access";
+
+/* A hash or signature of the content belongs to the old content. */
+static bool belongs_to_content(const char *name) {
+    return strcmp(name, "security.ima") == 0 || strcmp(name, "security.evm") == 0;
+}
+
+/* A label that the new file has by itself is not set: not everybody may set it. */
+static bool copy_attribute(const char *from, const char *to, const char *name) {
+    static char value[VALUE_SIZE];
+    static char present[VALUE_SIZE];
+    const ssize_t size = lgetxattr(from, name, value, sizeof value);
+    if (size < 0) return errno == ENODATA;
+    const ssize_t present_size = lgetxattr(to, name, present, sizeof present);
+    if (present_size == size && memcmp(value, present, (size_t)size) == 0) return true;
+    return lsetxattr(to, name, value, (size_t)size, 0) == 0;
+}
+
+static int copy_attributes(const char *from, const char *to) {
+    static char names[NAMES_SIZE];
+    const ssize_t size = llistxattr(from, names, sizeof names);
+    if (size < 0) {
+        if (errno == ENOTSUP) return EXIT_SUCCESS;
+        fprintf(stderr, "%s: %s\n", from, strerror(errno));
+        return EXIT_FAILURE;
+    }
+    for (const char *name = names; name < names + size; name += strlen(name) + 1) {
+        if (belongs_to_content(name) || copy_attribute(from, to, name)) continue;
+        fprintf(stderr, "extended attribute %s: %s\n", name, strerror(errno));
+        return EXIT_FAILURE;
+    }
+    /* A new file inherits the default access list of its directory. */
+    if (lgetxattr(from, ACCESS_LIST, NULL, 0) < 0 && errno == ENODATA) lremovexattr(to, ACCESS_LIST);
+    return EXIT_SUCCESS;
+}
+
 /* chroot: becomes a command of the host. As with env(1), 126 and 127 say that it was not run. */
 
 static int run_in_root(const char *root, char *const *command) {
@@ -271,6 +313,7 @@ int main(int count, char **arguments) {
     if (strcmp(command, "kvm") == 0 && count <= 3) return kvm(count == 3 ? arguments[2] : "/dev/kvm");
     if (strcmp(command, "lock") == 0 && count >= 3) return lock(arguments + 2);
     if (strcmp(command, "syncfs") == 0 && count == 3) return flush_file_system(arguments[2]);
+    if (strcmp(command, "copyxattr") == 0 && count == 4) return copy_attributes(arguments[2], arguments[3]);
     if (strcmp(command, "chroot") == 0 && count >= 4) return run_in_root(arguments[2], arguments + 3);
     if (strcmp(command, "uname") == 0 && count == 2) return print_kernel_release();
     return usage();

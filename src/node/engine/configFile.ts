@@ -5,7 +5,13 @@
 import { createHash } from 'node:crypto';
 import { rmdir } from 'node:fs/promises';
 import type { Host } from '../host/host.ts';
-import { type HostFile, readHostFile, removeHostFile, writeHostFile } from '../host/hostFile.ts';
+import {
+  assertUnchanged,
+  type HostFile,
+  readHostFile,
+  removeHostFile,
+  replaceHostFile,
+} from '../host/hostFile.ts';
 import { textOf } from './containerd/edit.ts';
 import type { Engine, HandlerRegistration } from './engine.ts';
 import type { EngineFile } from './engineFile.ts';
@@ -64,7 +70,7 @@ export function leavesFile(
   return bytes.length > 0 || !(way.isOurs || known?.original.existed === false);
 }
 
-/** Puts the bytes in place, whole or not at all. */
+/** Puts the bytes in place, whole or not at all. Throws KATA_E_CONFIG_CHANGED when the file is not the one that was read. */
 export async function replaceConfig(
   host: Host,
   { way, file }: ConfigText,
@@ -72,9 +78,10 @@ export async function replaceConfig(
   known: EngineRecord | undefined,
 ): Promise<void> {
   if (leavesFile(bytes, way, known)) {
-    await writeHostFile(host, file, bytes);
+    await replaceHostFile(host, file, bytes);
     return;
   }
+  await assertUnchanged(host, file);
   await removeHostFile(host, file.path);
   // Not empty when somebody else has put something there: then it stays.
   if (known?.original.createdDirectory !== undefined)

@@ -6,9 +6,10 @@
  */
 import { readFile, rm } from 'node:fs/promises';
 import { KataError, causeOf, toKataError } from '../../errors.ts';
-import { resolveOnHost, temporaryPath, writeHostFile } from '../host/hostFile.ts';
+import { resolveOnHost, temporaryPath, replaceHostFile } from '../host/hostFile.ts';
 import { ioError } from '../host/ioError.ts';
 import { findBlock, withBlock, withoutBlock } from '../toml/block.ts';
+import { bringIn } from './bringIn.ts';
 import {
   type ChangeOptions,
   type ConfigText,
@@ -23,7 +24,6 @@ import { candidatePath } from './containerd/candidate.ts';
 import { textOf } from './containerd/edit.ts';
 import { describeEngine } from './engine.ts';
 import type { EngineRecord } from './record.ts';
-import { restartAndWait } from './serving.ts';
 
 type Change = NonNullable<EngineRecord['change']>;
 
@@ -65,7 +65,7 @@ async function removeLeftovers(
   const main = await resolveOnHost(host, engine.configPath);
   for (const path of new Set([main, file.path]))
     for (const leftover of [candidatePath(path), temporaryPath(path)])
-      await rm(host.at(leftover), { force: true });
+      await rm(host.at(leftover), { recursive: true, force: true });
 }
 
 async function restoreFile(
@@ -81,7 +81,7 @@ async function restoreFile(
   const before = await readBackup(options, change);
   if (present === change.afterSha256) {
     if (before === undefined) await replaceConfig(host, config, Buffer.alloc(0), known);
-    else await writeHostFile(host, file, before);
+    else await replaceHostFile(host, file, before);
     return;
   }
   // Somebody has written to the file since: only our block goes back.
@@ -112,12 +112,12 @@ async function restartRestored(
   { backup }: Change,
   signal: AbortSignal,
 ): Promise<void> {
-  const { engine, host, restart, restarter } = options;
+  const { engine, restart } = options;
   const unit = engine.unit ?? describeEngine(engine);
   try {
     if (!(await needsRestart(options, signal))) return;
     if (restart === 'Never') throw new KataError('KATA_E_AWAITING_RESTART', { unit });
-    await restartAndWait(host, engine, restarter(), signal);
+    await bringIn(options, signal);
   } catch (error) {
     if (signal.aborted || toKataError(error).code === 'KATA_E_AWAITING_RESTART') throw error;
     throw new KataError(

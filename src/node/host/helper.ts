@@ -1,10 +1,12 @@
 /**
- * What only the small C helper can do: ask KVM by ioctl, hold file locks, flush a whole file system.
+ * What only the small C helper can do: ask KVM by ioctl, hold file locks, flush a whole file system, copy extended
+ * attributes.
  *
  * By hand the helper may be missing. Then KVM is judged by opening its device, locks are held by flock(1)
- * of util-linux, which every distribution has, and files are flushed one by one.
+ * of util-linux, which every distribution has, files are flushed one by one, and attributes are copied by cp(1).
  */
 import { spawn, type ChildProcessByStdio } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { Readable, Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
@@ -64,8 +66,41 @@ export async function probeKvm(device: string, signal: AbortSignal): Promise<Kvm
  * syncfs(2) of the file system that holds `directory`: what is dirty there is on disk afterwards, whoever
  * wrote it. False when there is no helper. Throws KATA_E_IO with what the kernel says.
  */
-export async function flushFileSystem(directory: string, signal: AbortSignal): Promise<boolean> {
-  const child = start(helperPath(), ['syncfs', directory], signal);
+export function flushFileSystem(directory: string, signal: AbortSignal): Promise<boolean> {
+  return ran(helperPath(), ['syncfs', directory], directory, signal);
+}
+
+/** The kernel has no SELinux, or one that is off: then cp(1) refuses to copy labels, and there are none to lose. */
+const SELINUX = '/sys/fs/selinux/enforce';
+
+/**
+ * Gives `to` the extended attributes of `from` (paths as this process sees them): SELinux label, access lists,
+ * those of users. Not the hashes of its content. `shown` is the path on the host. Throws KATA_E_IO.
+ */
+export async function copyAttributes({
+  from,
+  to,
+  shown,
+}: Readonly<Record<'from' | 'to' | 'shown', string>>): Promise<void> {
+  const deadline = AbortSignal.timeout(HELPER_TIMEOUT_MS);
+  if (await ran(helperPath(), ['copyxattr', from, to], shown, deadline)) return;
+  const preserve = existsSync(SELINUX) ? 'xattr,context' : 'xattr';
+  const args = ['--attributes-only', `--preserve=${preserve}`, from, to];
+  if (await ran('cp', args, shown, deadline)) return;
+  throw new KataError('KATA_E_IO', {
+    path: shown,
+    cause: 'its extended attributes cannot be kept: there is neither kata-helper nor cp',
+  });
+}
+
+/** Runs a command to its end. False when there is no such command. Throws KATA_E_IO with its complaint about `shown`. */
+async function ran(
+  command: string,
+  args: readonly string[],
+  shown: string,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const child = start(command, args, signal);
   const closed = new Promise<number | null>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', resolve);
@@ -74,7 +109,7 @@ export async function flushFileSystem(directory: string, signal: AbortSignal): P
     child.stdin.end();
     const [code, complaint] = await Promise.all([closed, text(child.stderr)]);
     if (code === 0) return true;
-    throw new KataError('KATA_E_IO', { path: directory, cause: complaint.trim() });
+    throw new KataError('KATA_E_IO', { path: shown, cause: complaint.trim() });
   } catch (error) {
     signal.throwIfAborted();
     if (errnoOf(error) === 'ENOENT') return false;

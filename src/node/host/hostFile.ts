@@ -7,6 +7,7 @@
 import { lstat, open, readFile, readlink, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, normalize } from 'node:path';
 import { KataError } from '../../errors.ts';
+import { copyAttributes } from './helper.ts';
 import type { Host } from './host.ts';
 import { errnoOf, ioError } from './ioError.ts';
 
@@ -38,7 +39,10 @@ export async function readHostFile(host: Host, path: string): Promise<HostFile> 
  * is written over or found. It does not end as configuration files do, so that no pattern picks it up.
  */
 export function temporaryPath(path: string): string {
-  return join(dirname(path), `.${basename(path)}.kata-operator-new`);
+  const directory = dirname(path);
+  // CRI-O reads every file of its drop-in directory, whatever its name is.
+  const beside = directory.endsWith('.d') ? dirname(directory) : directory;
+  return join(beside, `.${basename(path)}.kata-operator-new`);
 }
 
 /** Writes a temporary file beside the target, flushes it, renames it over the target and flushes the directory. */
@@ -52,6 +56,43 @@ export async function writeHostFile(host: Host, file: HostFile, bytes: Uint8Arra
     await rm(host.at(temporary), { force: true });
     throw ioError(file.path, error);
   }
+}
+
+/**
+ * Puts other bytes in the place of a file that was read, and keeps what it is: mode, owner, extended attributes
+ * with its SELinux label. Throws KATA_E_CONFIG_CHANGED when it is not the file that was read any more.
+ */
+export async function replaceHostFile(
+  host: Host,
+  file: HostFile,
+  bytes: Uint8Array,
+): Promise<void> {
+  const temporary = host.at(temporaryPath(file.path));
+  const target = host.at(file.path);
+  try {
+    await assertUnchanged(host, file);
+    await writeDurably(temporary, bytes, file);
+    if (file.bytes !== undefined) {
+      await copyAttributes({ from: target, to: temporary, shown: file.path });
+      await syncFile(temporary);
+    }
+    await assertUnchanged(host, file);
+    await rename(temporary, target);
+    await syncFile(dirname(target));
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw ioError(file.path, error);
+  }
+}
+
+/** Between reading and replacing, others may have written: what they wrote is not lost. Throws KATA_E_CONFIG_CHANGED. */
+export async function assertUnchanged(host: Host, { path, bytes }: HostFile): Promise<void> {
+  const present = await readFile(host.at(path)).catch((error: unknown) => {
+    if (isMissing(error)) return undefined;
+    throw error;
+  });
+  const same = present === undefined ? bytes === undefined : bytes?.equals(present) === true;
+  if (!same) throw new KataError('KATA_E_CONFIG_CHANGED', { file: path });
 }
 
 /** Writes a file that only we read (a candidate, a backup), flushed, with the mode and owner given. */

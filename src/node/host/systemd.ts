@@ -17,6 +17,9 @@ const MANAGER = {
   interface: 'org.freedesktop.systemd1.Manager',
 } as const;
 
+/** Methods of systemd that make a job, and what people call it. */
+const JOBS = { RestartUnit: 'restart', ReloadUnit: 'reload', StopUnit: 'stop' } as const;
+
 const MATCH_JOB_REMOVED =
   "type='signal',sender='org.freedesktop.systemd1',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
 
@@ -35,6 +38,19 @@ export async function restartUnit(
       .catch(() => []);
     await runJob(bus, 'RestartUnit', unit, limited);
     await confirmActive(bus, unit, limited);
+  });
+}
+
+/** Runs the unit's own ExecReload. */
+export async function reloadUnit(
+  host: Host,
+  unit: string,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  await withManager(host, unit, timeoutMs, signal, async (bus, limited) => {
+    await listenToJobs(bus, limited);
+    await runJob(bus, 'ReloadUnit', unit, limited);
   });
 }
 
@@ -126,7 +142,7 @@ async function listenToJobs(bus: DbusConnection, signal: AbortSignal): Promise<v
 /** The job may end before systemd has answered with its path: what ended until then is remembered. */
 async function runJob(
   bus: DbusConnection,
-  member: 'RestartUnit' | 'StopUnit',
+  member: keyof typeof JOBS,
   unit: string,
   signal: AbortSignal,
 ): Promise<void> {
@@ -148,9 +164,7 @@ async function runJob(
   wanted.job = String(job);
   const result = ended.get(wanted.job) ?? String((await removed)[3]);
   if (result !== 'done' && result !== 'skipped')
-    throw new Error(
-      `systemd ended its ${member === 'RestartUnit' ? 'restart' : 'stop'} with "${result}"`,
-    );
+    throw new Error(`systemd ended its ${JOBS[member]} with "${result}"`);
 }
 
 async function confirmActive(

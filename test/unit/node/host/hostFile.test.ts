@@ -17,6 +17,7 @@ import { type Host, hostAt } from '../../../../src/node/host/host.ts';
 import {
   readHostFile,
   removeHostFile,
+  replaceHostFile,
   resolveOnHost,
   writeHostFile,
 } from '../../../../src/node/host/hostFile.ts';
@@ -59,6 +60,29 @@ describe('a file of the host', () => {
     await writeHostFile(host, file, Buffer.from('new'));
     expect(await readFile(join(root, 'srv/config/real.toml'), 'utf8')).toBe('new');
     expect((await lstat(join(root, 'etc/containerd/config.toml'))).isSymbolicLink()).toBe(true);
+  });
+
+  test('that somebody else has written to since it was read is not replaced', async () => {
+    const path = '/etc/containerd/config.toml';
+    const at = join(root, path);
+    for (const [before, since] of [
+      ['old', 'theirs'],
+      ['old', undefined],
+      [undefined, 'theirs'],
+    ] as const) {
+      await rm(at, { force: true });
+      if (before !== undefined) await writeFile(at, before);
+      const file = await readHostFile(host, path);
+      if (since === undefined) await rm(at);
+      else await writeFile(at, since);
+      await expect(replaceHostFile(host, file, Buffer.from('ours'))).rejects.toMatchObject({
+        code: 'KATA_E_CONFIG_CHANGED',
+      });
+      expect(await readFile(at, 'utf8').catch(() => undefined)).toBe(since);
+      expect(await readdir(join(root, 'etc/containerd'))).toEqual(
+        since === undefined ? [] : ['config.toml'],
+      );
+    }
   });
 
   test('that is missing has no bytes, and its path is known all the same', async () => {
