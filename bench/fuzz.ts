@@ -1,36 +1,32 @@
 /**
  * `npm run bench -- fuzz [--minutes 10] [--seed 1] [--target NAME] [--path PATH]`: random and damaged files for
- * the editors, each target for that long. The same seed gives the same inputs; a failure tells how to repeat it.
+ * the editors, all targets side by side for that long. The same seed gives the same inputs; a failure tells how
+ * to repeat it.
  */
+import { once } from 'node:events';
 import { parseArgs } from 'node:util';
+import { Worker } from 'node:worker_threads';
 import type { Progress } from '../e2e/cluster/progress.ts';
-import { fuzzFor, type FuzzRun, type FuzzTarget } from '../test/fuzz/target.ts';
-import { FUZZ_TARGETS, JUDGED_TARGETS } from '../test/fuzz/targets.ts';
+import type { FuzzRun } from '../test/fuzz/target.ts';
+import { TARGETS, type ThreadOptions } from './fuzzThread.ts';
 import { figure, type Measured } from './result.ts';
 
-const TARGETS = [...FUZZ_TARGETS, ...JUDGED_TARGETS];
-const ONE_INPUT_TIMEOUT_MS = 600_000;
-
-interface Options {
-  readonly durationMs: number;
-  readonly seed: number;
-  readonly targets: readonly FuzzTarget[];
-  readonly path?: string;
-}
+/** After its time, a target may end the input that it has begun and make a failure smaller. */
+const GRACE_MS = 120_000;
 
 export async function fuzz(progress: Progress, args: readonly string[]): Promise<Measured> {
   const options = optionsOf(args);
-  const runs: (FuzzRun & { readonly target: string; readonly seconds: number })[] = [];
-  for (const target of options.targets) {
-    const startedMs = performance.now();
-    const run = await progress.step(`fuzz ${target.name}`, () => runTarget(target, options));
-    if (run.failure !== undefined) process.stderr.write(`\n${run.failure}\n`);
-    const seconds = (performance.now() - startedMs) / 1000;
-    runs.push({ target: target.name, seconds, ...run });
-  }
+  const runs = await Promise.all(
+    options.map(async (option) => {
+      const startedMs = performance.now();
+      const run = await progress.step(`fuzz ${option.target}`, () => inThread(option));
+      if (run.failure !== undefined) process.stderr.write(`\n${run.failure}\n`);
+      return { ...option, seconds: (performance.now() - startedMs) / 1000, ...run };
+    }),
+  );
   return {
     runs: runs.length,
-    raw: { seed: options.seed, runs },
+    raw: runs,
     figures: runs.flatMap(({ target, inputs, seconds, failure }) => [
       figure(`${target}: inputs`, inputs, '', null, 'higher'),
       figure(`${target}: time`, seconds / 60, 'min', null, 'higher'),
@@ -39,13 +35,21 @@ export async function fuzz(progress: Progress, args: readonly string[]): Promise
   };
 }
 
-function runTarget(target: FuzzTarget, { seed, durationMs, path }: Options): Promise<FuzzRun> {
-  return path === undefined
-    ? fuzzFor(target, seed, durationMs)
-    : target.run({ seed, path, inputs: 1, timeoutMs: ONE_INPUT_TIMEOUT_MS });
+async function inThread(options: ThreadOptions): Promise<FuzzRun> {
+  const worker = new Worker(new URL('./fuzzThread.ts', import.meta.url), { workerData: options });
+  try {
+    const signal = AbortSignal.timeout(options.durationMs + GRACE_MS);
+    const [run] = (await once(worker, 'message', { signal })) as [FuzzRun];
+    return run;
+  } catch (error) {
+    const cause = error instanceof Error ? error.message : String(error);
+    return { inputs: 0, outcomes: {}, failure: `${options.target}: did not end: ${cause}` };
+  } finally {
+    await worker.terminate();
+  }
 }
 
-function optionsOf(args: readonly string[]): Options {
+function optionsOf(args: readonly string[]): ThreadOptions[] {
   const { values } = parseArgs({
     args: [...args],
     options: {
@@ -55,18 +59,17 @@ function optionsOf(args: readonly string[]): Options {
       path: { type: 'string' },
     },
   });
-  const targets = TARGETS.filter(
-    ({ name }) => values.target === undefined || values.target === name,
-  );
+  const all = TARGETS.map(({ name }) => name);
+  const names = values.target === undefined ? all : all.filter((name) => name === values.target);
   const [minutes, seed] = [Number(values.minutes), Number(values.seed)];
-  if (targets.length === 0 || !(minutes > 0) || !Number.isSafeInteger(seed))
+  if (names.length === 0 || !(minutes > 0) || !Number.isSafeInteger(seed))
     throw new Error(
-      `usage: npm run bench -- fuzz [--minutes N] [--seed N] [--target NAME] [--path PATH], with NAME one of ${TARGETS.map(({ name }) => name).join(', ')}`,
+      `usage: npm run bench -- fuzz [--minutes N] [--seed N] [--target NAME] [--path PATH], with NAME one of ${all.join(', ')}`,
     );
-  return {
-    durationMs: minutes * 60_000,
+  return names.map((target) => ({
+    target,
     seed,
-    targets,
+    durationMs: minutes * 60_000,
     ...(values.path === undefined ? {} : { path: values.path }),
-  };
+  }));
 }

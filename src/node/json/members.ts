@@ -82,9 +82,9 @@ export function removeMember(text: string, object: JsonObject, key: string): str
   if (before !== undefined) return replace(text, before.value.end, member.value.end, '');
   if (after !== undefined) return replace(text, member.keyStart, after.keyStart, '');
   const inside = text.slice(object.start + 1, member.keyStart);
-  // With a line of its own it brought two line ends; without, those in front were there before it.
-  const ownLine = text.slice(member.value.end, object.end).includes('\n');
-  const kept = ownLine ? inside.replace(/\r?\n[ \t]*$/, '') : inside;
+  // With a line of its own it brought the same line end twice; without, those in front were there before it.
+  const ownEnd = /^\r?\n/.exec(text.slice(member.value.end, object.end))?.[0];
+  const kept = ownEnd === undefined ? inside : inside.replace(new RegExp(`${ownEnd}[ \t]*$`), '');
   return replace(text, object.start + 1, object.end - 1, kept);
 }
 

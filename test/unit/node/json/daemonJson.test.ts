@@ -83,6 +83,11 @@ const layouts: { name: string; before: string; after: string }[] = [
     after: '{"runtimes":{\n"kata":{"path":"/k"}}}',
   },
   {
+    name: 'an empty object with a lone CR in it',
+    before: '{ \r}',
+    after: '{ \r\n  "runtimes": {\n    "kata": {\n      "path": "/k"\n    }\n  }\n}',
+  },
+  {
     name: 'a comma before each line',
     before: '{ "a": 1\n, "b": 2\n}',
     after: '{ "a": 1\n, "b": 2, "runtimes": {"kata": {"path": "/k"}}\n}',
