@@ -24,12 +24,20 @@ export interface Manifest {
   readonly [key: string]: unknown;
 }
 
+/** One per concern. */
+export type Manager = 'spec' | 'status' | 'labels' | 'finalizers' | 'nudge';
+
+/** The name by which the API server keeps in mind who gave which field. */
+export function fieldManager(manager: Manager): string {
+  return `kata-operator/${manager}`;
+}
+
 export type Write =
   | {
       readonly verb: 'apply';
       readonly object: Manifest;
       /** One field manager per concern: each owns its fields and drops what it no longer names. */
-      readonly manager: 'spec' | 'status' | 'labels' | 'nudge';
+      readonly manager: Manager;
       readonly subresource?: 'status';
       /** resourceVersion in the cache when this was decided: the next decision waits for a newer one. */
       readonly seen?: string;

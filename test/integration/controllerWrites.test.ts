@@ -4,15 +4,16 @@ import { act } from '../../src/controller/deployment/act.ts';
 import * as events from '../../src/controller/events.ts';
 import { Expectations } from '../../src/controller/expectations.ts';
 import { KATA_DEPLOYMENTS, KATA_NODES } from '../../src/controller/resources.ts';
-import type { Write } from '../../src/controller/writes.ts';
-import { API_VERSION, FINALIZER, LABEL } from '../../src/crds/names.ts';
+import type { Manifest, Write } from '../../src/controller/writes.ts';
+import { runtimeClassContent } from '../../src/controller/runtimeclass/desired.ts';
+import { API_VERSION, FINALIZER, LABEL, MANAGED_BY } from '../../src/crds/names.ts';
 import { systemClock } from '../../src/kube/clock.ts';
 import { KubeClient } from '../../src/kube/client.ts';
 import { loadKubeConfig } from '../../src/kube/config.ts';
 import { isNotFound } from '../../src/kube/errors.ts';
 import { EventRecorder } from '../../src/kube/events.ts';
 import type { Logger } from '../../src/kube/log.ts';
-import { NODES, type KubeObject } from '../../src/kube/resource.ts';
+import { NODES, RUNTIME_CLASSES, type KubeObject } from '../../src/kube/resource.ts';
 import { createTransport, type Transport } from '../../src/kube/transport.ts';
 import type { ApiServer } from './support/apiServer.ts';
 import { startWithKinds } from './support/kinds.ts';
@@ -128,6 +129,27 @@ describe('labels', () => {
     const now = (await client.get(NODES, { name: 'n1' }, signal)).metadata.labels ?? {};
     expect(now[LABEL.kataRuntime]).toBe('theirs');
     expect(own.map((key) => now[key])).toEqual(own.map(() => 'true'));
+  });
+});
+
+describe('RuntimeClasses', () => {
+  it('are as wanted once they are written, however the API server and others write them', async () => {
+    const labels = { [LABEL.managedBy]: MANAGED_BY, wanted: 'yes' };
+    const object: Manifest = {
+      apiVersion: 'node.k8s.io/v1',
+      kind: 'RuntimeClass',
+      metadata: { name: 'kata-qemu', labels },
+      handler: 'kata-qemu',
+      overhead: { podFixed: { cpu: '0.25', memory: '1024Mi' } },
+      scheduling: { nodeSelector: { a: 'b' }, tolerations: [{ key: 'c', operator: 'Exists' }] },
+    };
+    const read = async (): Promise<unknown> =>
+      runtimeClassContent(await client.get(RUNTIME_CLASSES, { name: 'kata-qemu' }, signal));
+    await perform({ verb: 'apply', manager: 'spec', object });
+    await kubectl(['label', 'runtimeclass', 'kata-qemu', 'argocd.argoproj.io/instance=x']);
+    expect(await read()).toEqual(runtimeClassContent(object));
+    await kubectl(['label', '--overwrite', 'runtimeclass', 'kata-qemu', 'wanted=no']);
+    expect(await read()).not.toEqual(runtimeClassContent(object));
   });
 });
 

@@ -19,7 +19,7 @@ import { LABEL } from '../../crds/names.ts';
 import { causeOf } from '../../errors.ts';
 import type { Expectations } from '../expectations.ts';
 import { KATA_DEPLOYMENTS, KATA_NODES } from '../resources.ts';
-import type { Manifest, Write, WrittenKind } from '../writes.ts';
+import { fieldManager, type Manifest, type Write, type WrittenKind } from '../writes.ts';
 
 export interface ActDeps {
   readonly client: KubeClient;
@@ -119,7 +119,7 @@ async function putFinalizers(
       { op: 'test', path: '/metadata/resourceVersion', value: seen },
       { op: 'add', path: '/metadata/finalizers', value: finalizers },
     ],
-    { fieldManager: 'kata-operator/finalizers' },
+    { fieldManager: fieldManager('finalizers') },
     signal,
   );
 }
@@ -134,7 +134,7 @@ async function apply(
     deps.client.apply(
       RESOURCES[object.kind],
       wireForm(body),
-      { fieldManager: `kata-operator/${manager}`, force, subresource },
+      { fieldManager: fieldManager(manager), force, subresource },
       signal,
     );
   if (manager !== 'labels') return send(object, true);

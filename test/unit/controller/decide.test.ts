@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { canonicalQuantity } from '../../../src/controller/runtimeclass/quantity.ts';
 import { ANNOTATION, FINALIZER, LABEL } from '../../../src/crds/names.ts';
 import { badResult, START_MS, World } from './support/world.ts';
 
@@ -402,7 +403,7 @@ describe('changing', () => {
     world.settle();
     expect(world.kataNode('worker-1')?.status?.revision).toBe(revision);
     expect(world.runtimeClasses.get('kata-fc')?.content).toMatchObject({
-      overhead: { podFixed: { memory: '200Mi' } },
+      overhead: { memory: canonicalQuantity('200Mi') },
     });
   });
 
