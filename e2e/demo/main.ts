@@ -13,6 +13,7 @@ import { Progress, stderrLog } from '../cluster/progress.ts';
 import { SAMPLES, Operator } from '../operator/operator.ts';
 import { containerdStarts, hostKernel } from '../operator/host.ts';
 import { loadOperatorImages } from '../operator/images.ts';
+import { applySampleDeployment, haveKvm, NO_KVM } from '../operator/kvm.ts';
 import { printReport, type DemoReport } from './report.ts';
 
 const NODES = [
@@ -36,9 +37,11 @@ async function demo(name: string, kind: boolean): Promise<void> {
   const startsBefore = await eachNode(names, (node) => containerdStarts(cluster, node));
 
   await progress.step('helm install kata-operator', () => operator.install(images));
+  const kvm = await haveKvm(cluster, names);
+  if (!kvm) progress.say(`${NO_KVM}: nodes.requireKVM of the sample is set to false`);
   const appliedMs = performance.now();
   await progress.step('kubectl apply -f manifests/samples/kataDeployment.yaml', async () => {
-    await cluster.kubectl(['apply', '-f', join(SAMPLES, 'kataDeployment.yaml')]);
+    await applySampleDeployment(cluster, kvm);
     await operator.waitAvailable('kata', 300_000);
   });
   const applyToReadyMs = performance.now() - appliedMs;
@@ -60,6 +63,7 @@ async function demo(name: string, kind: boolean): Promise<void> {
   const nodes = await operator.kataNodes();
   const report: DemoReport = {
     runtime: 'stand-in (gVisor behind the name of the Kata shim)',
+    kvm,
     kernels: { node: nodeKernel, sandbox: sandboxKernel },
     isolation: judgeIsolation(nodeKernel, sandboxKernel),
     applyToReadySeconds: round(applyToReadyMs),

@@ -1,9 +1,12 @@
 /** The end of the demonstration, for people; `demo-report.json` holds the same for machines. */
 import type { IsolationVerdict } from '../../src/kata/isolation.ts';
+import { NO_KVM } from '../operator/kvm.ts';
 
 export interface DemoReport {
   /** What ran in the sandbox in place of a virtual machine, when it was not one. */
   readonly runtime: string;
+  /** Whether the nodes have KVM; without, they were taken in by `nodes.requireKVM: false`. */
+  readonly kvm: boolean;
   readonly kernels: { readonly node: string; readonly sandbox: string };
   readonly isolation: IsolationVerdict;
   readonly applyToReadySeconds: number;
@@ -34,6 +37,7 @@ export function printReport(report: DemoReport): void {
     `Kernel in the sandbox   ${report.kernels.sandbox}   (${report.isolation.isolated ? 'isolated' : 'NOT ISOLATED'})`,
     `Apply to Ready          ${report.applyToReadySeconds} s`,
     `Runtime                 ${report.runtime}`,
+    ...(report.kvm ? [] : [`KVM                     ${NO_KVM} (nodes.requireKVM: false)`]),
     '',
     'Look around:',
     `  export KUBECONFIG=${report.kubeconfig}`,

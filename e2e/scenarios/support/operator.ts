@@ -6,6 +6,7 @@ import { stderrLog } from '../../cluster/progress.ts';
 import type { Cluster } from '../../cluster/cluster.ts';
 import { CONTAINERD_CONFIG, containerdStarts, sha256OfFile } from '../../operator/host.ts';
 import { loadOperatorImages } from '../../operator/images.ts';
+import { haveKvm, NO_KVM } from '../../operator/kvm.ts';
 import { Operator } from '../../operator/operator.ts';
 import { sharedCluster } from './cluster.ts';
 
@@ -16,9 +17,12 @@ export const INSTALL_TIMEOUT_MS = 240_000;
 export interface Rig {
   readonly cluster: Cluster;
   readonly operator: Operator;
+  /** Whether every node has KVM. */
+  readonly kvm: boolean;
 }
 
 let installed: Promise<Rig> | undefined;
+let requireKVM = true;
 
 export function rig(): Promise<Rig> {
   installed ??= install();
@@ -30,15 +34,22 @@ async function install(): Promise<Rig> {
   const images = await loadOperatorImages(cluster, stderrLog);
   const operator = new Operator(cluster);
   await operator.install(images);
-  return { cluster, operator };
+  const kvm = await haveKvm(cluster, NODES);
+  if (!kvm) stderrLog(`${NO_KVM}: scenarios that are not about KVM set nodes.requireKVM to false`);
+  requireKVM = kvm;
+  return { cluster, operator, kvm };
 }
 
-export function kataDeployment(spec: object, name = 'kata'): object {
+/** Asks for KVM where the nodes have it, unless the specification says what it wants. */
+export function kataDeployment(
+  { nodes, ...spec }: { nodes?: object; [field: string]: unknown },
+  name = 'kata',
+): object {
   return {
     apiVersion: 'kata-operator.dev/v1alpha1',
     kind: 'KataDeployment',
     metadata: { name },
-    spec,
+    spec: { ...spec, nodes: { requireKVM, ...nodes } },
   };
 }
 
