@@ -11,6 +11,7 @@ import { dumpCurrent } from './containerd/candidate.ts';
 import { textOf } from './containerd/edit.ts';
 import { checkImports } from './containerd/imports.ts';
 import { assertDefaultRuntime } from './containerd/schema.ts';
+import { checkCrio } from './crio/dropIn.ts';
 import type { Engine } from './engine.ts';
 import { locateFile } from './locate.ts';
 import { engineStatus } from './serving.ts';
@@ -32,16 +33,21 @@ export async function checkEngineConfig(
   engine: Engine,
   signal: AbortSignal,
 ): Promise<void> {
-  const file = await readHostFile(host, engine.configPath);
-  const text = textOf(file.bytes, engine.configPath);
-  const way = await locateFile(host, engine, PROBE.handler, { purpose: 'install' }, signal);
-  way.installed(way.isOurs ? '' : text, [PROBE]);
-  await checkImports(host, engine, parseToml(text, engine.configPath), []);
-  assertDefaultRuntime(await dumpCurrent(host, engine, file, signal), engine.configPath);
+  if (engine.name === 'crio') await checkCrio(host, engine, signal);
+  else await checkContainerd(host, engine, signal);
   if (!engine.running) return;
   const status = await engineStatus(host, engine, signal);
   if (!status.runtimeReady)
     throw new KataError('KATA_E_ENGINE_NOT_FOUND', {
       cause: `CRI at ${engine.socket} is not ready: ${status.notReadyCause}`,
     });
+}
+
+async function checkContainerd(host: Host, engine: Engine, signal: AbortSignal): Promise<void> {
+  const file = await readHostFile(host, engine.configPath);
+  const text = textOf(file.bytes, engine.configPath);
+  const way = await locateFile(host, engine, PROBE.handler, { purpose: 'install' }, signal);
+  way.installed(way.isOurs ? '' : text, [PROBE]);
+  await checkImports(host, engine, parseToml(text, engine.configPath), []);
+  assertDefaultRuntime(await dumpCurrent(host, engine, file, signal), engine.configPath);
 }

@@ -11,29 +11,33 @@ import type { Host } from '../host/host.ts';
 import { existsOnHost, resolveOnHost } from '../host/hostFile.ts';
 import { flagValue, type HostProcess, listensOn, processesNamed, unitOf } from '../host/process.ts';
 import { unsupportedPreset } from './distributions/presets.ts';
-import { describeEngine, type Engine, isAtLeast } from './engine.ts';
+import { describeEngine, type Engine, ENGINE_NAMES, type EngineName, isAtLeast } from './engine.ts';
 import { kubeletSocket } from './kubelet.ts';
 
 type Wanted = NodePlan['engine'];
 
-const ENGINE_NAMES = new Set([
-  'containerd',
-  'crio',
-  'cri-dockerd',
-  'k3s',
-  'rke2',
-  'k0s',
-  'dockerd',
-]);
-const DEFAULT_SOCKET = '/run/containerd/containerd.sock';
-const DEFAULT_CONFIG = '/etc/containerd/config.toml';
-const DEFAULT_UNIT = 'containerd.service';
-const BINARY_PATHS = [
-  '/usr/bin/containerd',
-  '/usr/local/bin/containerd',
-  '/opt/containerd/bin/containerd',
-  '/opt/bin/containerd',
-];
+/** What may listen on a CRI socket, by the name of its executable. */
+const LISTENERS = new Set([...ENGINE_NAMES, 'cri-dockerd', 'k3s', 'rke2', 'k0s', 'dockerd']);
+
+const DEFAULTS = {
+  containerd: {
+    socket: '/run/containerd/containerd.sock',
+    configPath: '/etc/containerd/config.toml',
+    unit: 'containerd.service',
+  },
+  crio: {
+    socket: '/run/crio/crio.sock',
+    configPath: '/etc/crio/crio.conf',
+    unit: 'crio.service',
+  },
+} as const;
+const CRIO_DROP_INS = '/etc/crio/crio.conf.d';
+/** Oldest release whose configuration is known here. */
+const OLDEST: Readonly<Record<EngineName, readonly [number, number]>> = {
+  containerd: [1, 6],
+  crio: [1, 20],
+};
+const BINARY_DIRECTORIES = ['/usr/bin', '/usr/local/bin', '/opt/containerd/bin', '/opt/bin'];
 const UNIT_DIRECTORIES = [
   '/etc/systemd/system',
   '/run/systemd/system',
@@ -49,11 +53,8 @@ export async function discoverEngine(
   wanted: Wanted,
   signal: AbortSignal,
 ): Promise<Engine> {
-  if (wanted.type === 'crio')
-    throw unsupported(
-      unsupportedPreset(['/run/crio/crio.sock']) ?? { name: 'CRI-O', cause: 'not supported' },
-    );
-  const socket = wanted.socket ?? (await kubeletSocket(host)) ?? DEFAULT_SOCKET;
+  const name = wanted.type === 'crio' ? 'crio' : 'containerd';
+  const socket = wanted.socket ?? (await kubeletSocket(host)) ?? DEFAULTS[name].socket;
   const process = await listenerOf(host, socket);
   const preset = unsupportedPreset([
     socket,
@@ -65,8 +66,7 @@ export async function discoverEngine(
     process === undefined
       ? await installedEngine(host, wanted, socket, signal)
       : await runningEngine(host, wanted, socket, process, signal);
-  if (!isAtLeast(engine, 1, 6))
-    throw unsupported({ name: describeEngine(engine), cause: 'it is older than containerd 1.6' });
+  assertKnown(engine, wanted);
   return engine;
 }
 
@@ -74,7 +74,7 @@ export async function discoverEngine(
 async function listenerOf(host: Host, socket: string): Promise<HostProcess | undefined> {
   const resolved = await resolveOnHost(host, socket);
   const names = new Set([socket, resolved, resolved.replace(/^\/run\//, '/var/run/')]);
-  for (const process of await processesNamed(host, ENGINE_NAMES)) {
+  for (const process of await processesNamed(host, LISTENERS)) {
     if (await listensOn(host, process.pid, names)) return process;
   }
   return undefined;
@@ -91,26 +91,28 @@ async function runningEngine(
   process: HostProcess,
   signal: AbortSignal,
 ): Promise<Engine> {
-  if (!process.exe.endsWith('/containerd')) {
+  const name = ENGINE_NAMES.find((candidate) => process.exe.endsWith(`/${candidate}`));
+  if (name === undefined) {
     throw unsupported({
       name: process.exe.slice(process.exe.lastIndexOf('/') + 1),
-      cause: `it listens on ${socket}, which kubelet uses, and is not containerd`,
+      cause: `it listens on ${socket}, which kubelet uses, and is neither containerd nor CRI-O`,
     });
   }
-  const used = configOf(process) ?? DEFAULT_CONFIG;
+  const used = configOf(process) ?? DEFAULTS[name].configPath;
   const configPath = wanted.configPath ?? used;
   if ((await resolveOnHost(host, configPath)) !== (await resolveOnHost(host, used))) {
     throw new KataError('KATA_E_ENGINE_CONFIG_CONFLICT', {
       file: configPath,
-      cause: `spec.engine.configPath names it, but the containerd at ${socket} (pid ${process.pid}) reads ${used}`,
+      cause: `spec.engine.configPath names it, but the ${name} at ${socket} (pid ${process.pid}) reads ${used}`,
     });
   }
   const version = await versionOf(host, process.exe, signal);
   const unit = await unitOf(host, process.pid);
   return {
-    name: 'containerd',
+    name,
     version,
     configPath,
+    ...dropIns(name, flagValue(process.argv, '--config-dir', '-d')),
     socket,
     binaryPath: process.exe,
     running: true,
@@ -125,8 +127,8 @@ async function installedEngine(
   socket: string,
   signal: AbortSignal,
 ): Promise<Engine> {
-  const binaryPath = await firstExisting(host, BINARY_PATHS);
-  if (binaryPath === undefined) {
+  const found = await installedBinary(host, wanted);
+  if (found === undefined) {
     const docker = await firstExisting(host, ['/usr/bin/dockerd', '/usr/local/bin/dockerd']);
     if (docker !== undefined)
       throw unsupported({
@@ -135,24 +137,58 @@ async function installedEngine(
           'there is no containerd of its own on this host; hosts with Docker only are not supported by this version',
       });
     throw new KataError('KATA_E_ENGINE_NOT_FOUND', {
-      cause: `nothing listens on ${socket}, and there is no containerd in ${BINARY_PATHS.join(', ')}`,
+      cause: `nothing listens on ${socket}, and there is no engine in ${BINARY_DIRECTORIES.join(', ')}`,
     });
   }
+  const { name, binaryPath } = found;
+  const { unit } = DEFAULTS[name];
   const version = await versionOf(host, binaryPath, signal);
   const unitFile = await firstExisting(
     host,
-    UNIT_DIRECTORIES.map((directory) => `${directory}/${DEFAULT_UNIT}`),
+    UNIT_DIRECTORIES.map((directory) => `${directory}/${unit}`),
   );
-  const configPath = wanted.configPath ?? DEFAULT_CONFIG;
   return {
-    name: 'containerd',
+    name,
     version,
-    configPath,
+    configPath: wanted.configPath ?? DEFAULTS[name].configPath,
+    ...dropIns(name, undefined),
     socket,
     binaryPath,
     running: false,
-    ...(unitFile === undefined ? {} : { unit: DEFAULT_UNIT }),
+    ...(unitFile === undefined ? {} : { unit }),
   };
+}
+
+/** containerd first: CRI-O's packages bring none along. */
+async function installedBinary(
+  host: Host,
+  wanted: Wanted,
+): Promise<{ name: EngineName; binaryPath: string } | undefined> {
+  for (const name of wanted.type === 'Auto' ? ENGINE_NAMES : [wanted.type]) {
+    const paths = BINARY_DIRECTORIES.map((directory) => `${directory}/${name}`);
+    const binaryPath = await firstExisting(host, paths);
+    if (binaryPath !== undefined) return { name, binaryPath };
+  }
+  return undefined;
+}
+
+function dropIns(name: EngineName, directory: string | undefined): { dropInDirectory?: string } {
+  return name === 'crio' ? { dropInDirectory: directory ?? CRIO_DROP_INS } : {};
+}
+
+/** Throws KATA_E_ENGINE_UNSUPPORTED for what is too old, KATA_E_ENGINE_CONFIG_CONFLICT for another engine than the one asked for. */
+function assertKnown(engine: Engine, { type }: Wanted): void {
+  if (type !== 'Auto' && type !== engine.name)
+    throw new KataError('KATA_E_ENGINE_CONFIG_CONFLICT', {
+      file: engine.configPath,
+      cause: `spec.engine.type is ${type}, but the engine at ${engine.socket} is ${describeEngine(engine)}`,
+    });
+  const [major, minor] = OLDEST[engine.name];
+  if (!isAtLeast(engine, major, minor))
+    throw unsupported({
+      name: describeEngine(engine),
+      cause: `it is older than ${describeEngine({ ...engine, version: `${major}.${minor}` })}`,
+    });
 }
 
 async function versionOf(host: Host, binaryPath: string, signal: AbortSignal): Promise<string> {

@@ -14,12 +14,17 @@ export interface HandlerRegistration {
   readonly snapshotter?: string;
 }
 
+export const ENGINE_NAMES = ['containerd', 'crio'] as const;
+export type EngineName = (typeof ENGINE_NAMES)[number];
+
 export interface Engine {
-  readonly name: 'containerd';
+  readonly name: EngineName;
   /** `2.4.2`, `1.7.24`: what the engine's own binary says, without the distribution's suffix. */
   readonly version: string;
   /** Path on the host as the engine names it; it may be a symbolic link, and the file may be missing. */
   readonly configPath: string;
+  /** Directory whose files are read after `configPath` (CRI-O). */
+  readonly dropInDirectory?: string | undefined;
   /** systemd unit that runs it; undefined when it is not run by systemd. */
   readonly unit?: string;
   /** CRI socket, path on the host. */
@@ -43,5 +48,5 @@ export function isAtLeast(engine: Engine, major: number, minor: number): boolean
 
 /** For messages: `containerd 1.7.24`. */
 export function describeEngine(engine: Engine): string {
-  return `${engine.name} ${engine.version}`;
+  return `${engine.name === 'crio' ? 'CRI-O' : engine.name} ${engine.version}`;
 }

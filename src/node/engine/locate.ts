@@ -11,6 +11,7 @@ import { effectivePatterns } from './containerd/candidate.ts';
 import { textOf } from './containerd/edit.ts';
 import { dropInFile, mainFile } from './containerd/files.ts';
 import { segmentExpression } from './containerd/imports.ts';
+import { crioFile } from './crio/dropIn.ts';
 import { type Engine, isAtLeast } from './engine.ts';
 import type { EngineFile } from './engineFile.ts';
 
@@ -28,6 +29,7 @@ export async function locateFile(
   { purpose, remembered }: Search,
   signal: AbortSignal,
 ): Promise<EngineFile> {
+  if (engine.name === 'crio') return crioFile(host, engine, owner);
   const main = mainFile(host, engine, owner);
   // containerd 1.x replaces the whole section of the CRI plugin by that of an imported file.
   if (!isAtLeast(engine, 2, 0)) return main;

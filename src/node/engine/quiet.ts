@@ -24,7 +24,7 @@ export async function waitForQuiet(
   const options = { deadlineMs: CALL_DEADLINE_MS, signal };
   try {
     for (;;) {
-      const busy = await inFlight(host.at(engine.socket), true, options);
+      const busy = await inFlight(host.at(engine.socket), engine.name === 'containerd', options);
       if (busy.length === 0) return true;
       if (performance.now() > deadline) return false;
       await sleep(INTERVAL_MS, undefined, { signal });

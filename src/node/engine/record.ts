@@ -4,6 +4,7 @@
  * Kept by the journal (the store is its business); never holds a line of the engine's configuration.
  */
 import { z } from 'zod';
+import { ENGINE_NAMES } from './engine.ts';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
@@ -11,9 +12,10 @@ export const engineRecord = z.object({
   /** Name in our block's markers. */
   owner: z.string(),
   engine: z.object({
-    name: z.literal('containerd'),
+    name: z.enum(ENGINE_NAMES),
     version: z.string(),
     configPath: z.string(),
+    dropInDirectory: z.string().optional(),
     unit: z.string().optional(),
     socket: z.string(),
     binaryPath: z.string(),

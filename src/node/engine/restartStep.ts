@@ -6,15 +6,15 @@
  */
 import { KataError } from '../../errors.ts';
 import type { Step } from '../transaction/step.ts';
+import { bringIn } from './bringIn.ts';
 import { type ChangeOptions, needsRestart, readConfig } from './configFile.ts';
-import { servedBy } from './containerd/loaded.ts';
 import { describeEngine } from './engine.ts';
 import { armGuard } from './guard/step.ts';
-import { waitForQuiet } from './quiet.ts';
-import { engineStatus, restartAndWait } from './serving.ts';
+import { servedBy } from './served.ts';
+import { engineStatus } from './serving.ts';
 
 export function restartStep(options: ChangeOptions): Step {
-  const { engine, host, restart, restarter } = options;
+  const { engine, restart } = options;
   return {
     name: 'EngineRestart',
     // An engine that does not run reads the file when it starts.
@@ -25,11 +25,9 @@ export function restartStep(options: ChangeOptions): Step {
           unit: engine.unit ?? describeEngine(engine),
         });
       await armGuard(options, signal);
-      await waitForQuiet(host, engine, signal);
-      await options.guard.markRestart();
-      const outageMs = await restartAndWait(host, engine, restarter(), signal);
+      const effect = await bringIn(options, signal);
       await assertOthersServed(options, signal);
-      return { engineRestarts: 1, outageMs };
+      return effect;
     },
     verify: async (signal) => {
       if (!engine.running || !(await needsRestart(options, signal))) return;

@@ -7,7 +7,7 @@ import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KataError, causeOf } from '../../errors.ts';
 import type { Host } from '../host/host.ts';
-import { restartUnit } from '../host/systemd.ts';
+import { reloadUnit, restartUnit } from '../host/systemd.ts';
 import { type CriStatus, criStatus, CriUnavailable, criVersion } from './cri/client.ts';
 import { describeEngine, type Engine } from './engine.ts';
 
@@ -16,6 +16,8 @@ export interface EngineRestarter {
   /** For messages: the unit, or what stands for it. */
   readonly unit: string;
   restart(signal: AbortSignal): Promise<void>;
+  /** Has the engine read its files again without a restart, where it can: CRI-O does, containerd would end. */
+  readonly reload?: (signal: AbortSignal) => Promise<void>;
 }
 
 const CALL_DEADLINE_MS = 5_000;
@@ -24,6 +26,7 @@ const PROBE_INTERVAL_MS = 20;
 /** systemd's own limit for a start is 90 s; a node with many sandboxes takes its time to find them again. */
 const RESTART_TIMEOUT_MS = 95_000;
 const READY_TIMEOUT_MS = 60_000;
+const RELOAD_TIMEOUT_MS = 10_000;
 
 /** Throws KATA_E_ENGINE_UNSUPPORTED when nobody is known who could restart it. */
 export function systemdRestarter(host: Host, engine: Engine): EngineRestarter {
@@ -35,7 +38,13 @@ export function systemdRestarter(host: Host, engine: Engine): EngineRestarter {
         'it is not run by systemd, so it cannot be restarted from here; set spec.engine.restart to Never and restart it yourself',
     });
   }
-  return { unit, restart: (signal) => restartUnit(host, unit, RESTART_TIMEOUT_MS, signal) };
+  return {
+    unit,
+    restart: (signal) => restartUnit(host, unit, RESTART_TIMEOUT_MS, signal),
+    ...(engine.name === 'crio'
+      ? { reload: (signal: AbortSignal) => reloadUnit(host, unit, RELOAD_TIMEOUT_MS, signal) }
+      : {}),
+  };
 }
 
 /** CRI's status of the running engine. Throws KATA_E_ENGINE_NOT_FOUND when it does not answer. */

@@ -17,7 +17,7 @@ import type { EngineRecordStore } from './record.ts';
 import { restartStep } from './restartStep.ts';
 import { forget } from './rollback.ts';
 import { type EngineRestarter, engineStatus, systemdRestarter } from './serving.ts';
-import { servedBy } from './containerd/loaded.ts';
+import { servedBy } from './served.ts';
 
 export interface RemoveOptions {
   readonly host: Host;

@@ -41,11 +41,6 @@ const PRESETS: readonly Preset[] = [
     matches: (path) => path.startsWith('/var/snap/microk8s/') || path.startsWith('/snap/microk8s/'),
   },
   {
-    name: 'CRI-O',
-    cause: notYet('its runtimes are files in /etc/crio/crio.conf.d'),
-    matches: (path) => path.startsWith('/run/crio/') || path.endsWith('/bin/crio'),
-  },
-  {
     name: 'cri-dockerd',
     cause:
       'Docker cannot run the sandboxes of Kata for Kubernetes; kubelet must use containerd or CRI-O',

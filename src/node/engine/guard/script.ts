@@ -4,6 +4,7 @@
  * Pure text. What it runs is on every host with systemd (sh, coreutils, systemctl; flock(1) and restorecon(8) where
  * there are any); it needs nothing of the container that wrote it, which may be gone.
  */
+import { temporaryPath } from '../../host/hostFile.ts';
 
 export interface GuardedFile {
   /** Unit of the engine. */
@@ -86,7 +87,7 @@ if [ "$present" = "$after" ]; then
   if [ "$before" = none ]; then
     rm -f "$file"
   else
-    new=${quoted(temporaryOf(file.path))}
+    new=${quoted(temporaryPath(file.path))}
     cp "$guard/${SAVED}" "$new"
     chown ${file.uid}:${file.gid} "$new"
     chmod ${file.mode.toString(8)} "$new"
@@ -116,12 +117,6 @@ if [ -e "$guard/${MADE_WANTS}" ]; then rmdir ${quoted(places.wants)} 2>/dev/null
 rm -rf "$guard"
 if [ "$timed" = yes ]; then systemctl --no-block stop "$timer"; fi
 `;
-}
-
-/** Beside the file, and not of a name that an import's pattern would match. */
-function temporaryOf(path: string): string {
-  const slash = path.lastIndexOf('/');
-  return `${path.slice(0, slash + 1)}.${path.slice(slash + 1)}.kata-operator-new`;
 }
 
 /** As a word of the shell. */

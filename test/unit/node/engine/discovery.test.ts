@@ -119,7 +119,6 @@ describe('an engine that is not edited is refused by name, with the reason', () 
       socket: '/var/snap/microk8s/common/run/containerd.sock',
       name: /^MicroK8s: /,
     },
-    { exe: '/usr/bin/crio', argv: ['crio'], socket: '/var/run/crio/crio.sock', name: /^CRI-O: / },
     {
       exe: '/usr/bin/cri-dockerd',
       argv: ['cri-dockerd'],
@@ -130,7 +129,7 @@ describe('an engine that is not edited is refused by name, with the reason', () 
       exe: '/usr/bin/dockerd',
       argv: ['dockerd'],
       socket: '/run/own.sock',
-      name: /^dockerd: .*is not containerd/,
+      name: /^dockerd: .*is neither containerd nor CRI-O/,
     },
   ])('$exe', async ({ exe, argv, socket, name }) => {
     await addProcess(5, '/usr/bin/kubelet', [
@@ -143,9 +142,9 @@ describe('an engine that is not edited is refused by name, with the reason', () 
     await expect(work).rejects.toThrow(name);
   });
 
-  test('CRI-O asked for', async () => {
+  test('another engine than the one asked for', async () => {
     await expect(discover({ type: 'crio' })).rejects.toMatchObject({
-      code: 'KATA_E_ENGINE_UNSUPPORTED',
+      code: 'KATA_E_ENGINE_NOT_FOUND',
     });
   });
 
