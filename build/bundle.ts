@@ -1,7 +1,7 @@
 /**
  * `npm run build`: makes dist/, all that the images are made of besides Node.js itself.
  *   dist/kata-node.mjs, dist/controller.mjs   one file each, with a source map beside it
- *   dist/fileThread.mjs, dist/hashThread.mjs  the threads of kata-node that write and hash files
+ *   dist/fileThread.mjs                      the thread of kata-node that writes files
  *   dist/kata-helper                          static, for this machine's architecture
  * Must never skip a part silently: an image without it would fail on a node.
  */
@@ -22,7 +22,6 @@ export const BUNDLES = {
 const THREADS: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'src/node/main.ts': {
     'fileThread.mjs': 'src/node/artifacts/fileThread.ts',
-    'hashThread.mjs': 'src/node/artifacts/hashThread.ts',
   },
 };
 

@@ -1,6 +1,6 @@
 /**
- * The thread that writes a version's files: it writes, links and copies what the main thread tells it to,
- * in that order, so that reading, decompressing and hashing go on while it waits for the disk.
+ * The thread that writes a version's files: it hashes, writes, links and copies what the main thread tells
+ * it to, in that order, so that reading and decompressing go on meanwhile.
  *
  * It knows no archive and no rule of what may be placed where. It never opens an existing file for writing.
  * After the first failure it does nothing more.
@@ -15,7 +15,6 @@ import {
   symlinkSync,
   unlinkSync,
 } from 'node:fs';
-import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import type {
@@ -26,7 +25,7 @@ import type {
   ThreadData,
   WrittenFile,
 } from './fileThreadProtocol.ts';
-import { FlushQueue, OpenFile, type Chunk } from './openFile.ts';
+import { DiskQueue, OpenFile, type Chunk } from './openFile.ts';
 import { Twin, fits, readFully } from './twin.ts';
 
 const { root, shared, slotBytes } = workerData as ThreadData;
@@ -35,7 +34,12 @@ const slot = (index: number): Uint8Array => new Uint8Array(shared, index * slotB
 // The one that the main thread does not know of.
 const scratch = slot(shared.byteLength / slotBytes - 1);
 
-const queue = new FlushQueue(fail);
+// As the size of a file whose chunks all come in one buffer.
+const ONE_BY_ONE = 0;
+
+const commands: Command[] = [];
+let isWorking = false;
+const queue = new DiskQueue(fail);
 let written: WrittenFile[] = [];
 let bytesWritten = 0;
 let failed = false;
@@ -52,20 +56,24 @@ function create({ path, mode, sizeBytes }: FileCommand & { sizeBytes: number }):
   return new OpenFile(at(path), mode, sizeBytes, queue);
 }
 
-function writeFile(chunk: Chunk): void {
-  if (open === undefined || open.twin?.isNext(chunk) === true) return;
+function writeFile(chunk: Chunk, done: () => void): void {
+  if (open === undefined || open.twin?.isNext(chunk) === true) {
+    done();
+    return;
+  }
   const file = open.file ?? part(open.command, open.twin);
   open = { command: open.command, file };
   bytesWritten += chunk.length;
-  file.write(chunk);
+  file.write(chunk, done);
 }
 
 /** It is not the same after all: what was the same so far is copied. */
 function part(command: Extract<Command, { kind: 'open' }>, twin: Twin | undefined): OpenFile {
-  const file = create(command);
+  const isCopied = twin !== undefined && twin.sameBytes > 0;
+  const file = create({ ...command, sizeBytes: isCopied ? ONE_BY_ONE : command.sizeBytes });
   for (const chunk of twin?.compared() ?? []) {
     bytesWritten += chunk.length;
-    file.write(chunk);
+    file.write(chunk, () => undefined);
   }
   twin?.close();
   return file;
@@ -77,7 +85,10 @@ function endFile(): void {
   const { id, path } = command;
   if (twin?.isWhole() === true && tryLink(twin.fingerprint.at, path, twin.fingerprint))
     written.push({ id, ...twin.end() });
-  else written.push({ id, ...(open.file ?? part(command, twin)).end() });
+  else
+    (open.file ?? part(command, twin)).end((file) => {
+      written.push({ id, ...file });
+    });
   open = undefined;
 }
 
@@ -94,31 +105,31 @@ function tryLink(from: string, path: string, expected: Fingerprint): boolean {
 }
 
 /** A file that is never shared with another version, or that lies in no version. */
-function copy(command: FileCommand & { from: string; sizeBytes: number; sha256: string }): void {
+function copy(command: FileCommand & { from: string; sha256: string }): void {
   const { id, from, sha256 } = command;
-  const hash = createHash('sha256');
   const source = openSync(from, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {
-    const file = create(command);
+    const file = create({ ...command, sizeBytes: ONE_BY_ONE });
     for (let offset = 0; ;) {
       const length = readFully(source, scratch, offset);
       if (length === 0) break;
-      hash.update(scratch.subarray(0, length));
       bytesWritten += length;
-      file.write({ memory: scratch, length });
+      file.write({ memory: scratch, length }, () => undefined);
       offset += length;
     }
-    written.push({ id, ...file.end() });
+    file.end((copied) => {
+      if (copied.sha256 !== sha256)
+        throw Object.assign(new Error('the file changed while it was copied'), { from });
+      written.push({ id, ...copied });
+    });
   } finally {
     closeSync(source);
   }
-  if (hash.digest('hex') !== sha256)
-    throw Object.assign(new Error('the file changed while it was copied'), { from });
 }
 
 function link(command: Extract<Command, { kind: 'link' }>): void {
-  const { id, from, path, sizeBytes, mtimeNs } = command;
-  if (tryLink(from, path, command)) written.push({ id, sizeBytes, mtimeNs });
+  const { id, from, path, sizeBytes, mtimeNs, sha256 } = command;
+  if (tryLink(from, path, command)) written.push({ id, sizeBytes, mtimeNs, sha256 });
   else copy(command);
 }
 
@@ -174,15 +185,35 @@ function reply(message: Reply): void {
   parentPort?.postMessage(message);
 }
 
-parentPort?.on('message', (command: Command) => {
-  if (failed) return;
-  try {
-    if (command.kind === 'write') {
-      const { slot: index, length } = command;
-      writeFile({ memory: slot(index), length });
-      reply({ kind: 'free', slot: index });
-    } else obey(command);
-  } catch (error) {
-    fail(error);
+function next(command: Command): void {
+  if (command.kind !== 'write') {
+    obey(command);
+    return;
   }
+  const { slot: index, length } = command;
+  writeFile({ memory: slot(index), length }, () => {
+    reply({ kind: 'free', slot: index });
+  });
+}
+
+/** Lets the disk's answers in after each chunk: else it would stand idle while all that has come is hashed. */
+function work(): void {
+  for (let command = commands.shift(); command !== undefined; command = commands.shift()) {
+    try {
+      if (!failed) next(command);
+    } catch (error) {
+      fail(error);
+    }
+    if (command.kind === 'write') {
+      setImmediate(work);
+      return;
+    }
+  }
+  isWorking = false;
+}
+
+parentPort?.on('message', (command: Command) => {
+  commands.push(command);
+  if (!isWorking) setImmediate(work);
+  isWorking = true;
 });

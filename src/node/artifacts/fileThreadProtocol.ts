@@ -1,9 +1,9 @@
-/** What the main thread and those that write and hash files say to each other. Types alone. */
+/** What the main thread and the one that writes files say to each other. Types alone. */
 
 export interface ThreadData {
   /** Directory of the tree, as this process finds it. */
   readonly root: string;
-  /** Contents on their way, in slots of `slotBytes` each; the last one belongs to the thread that writes. */
+  /** Contents on their way, in slots of `slotBytes` each; the last one is the thread's own. */
   readonly shared: SharedArrayBuffer;
   readonly slotBytes: number;
 }
@@ -49,17 +49,8 @@ export interface WrittenFile {
   readonly id: number;
   readonly sizeBytes: number;
   readonly mtimeNs: string;
+  readonly sha256: string;
 }
-
-/** To the thread that hashes what the other one writes. */
-export type HashCommand =
-  | { readonly kind: 'write'; readonly slot: number; readonly length: number }
-  | { readonly kind: 'end'; readonly id: number }
-  | { readonly kind: 'drain' };
-
-export type HashReply =
-  | { readonly kind: 'free'; readonly slot: number }
-  | { readonly kind: 'hashed'; readonly digests: ReadonlyMap<number, string> };
 
 export type Reply =
   | { readonly kind: 'free'; readonly slot: number }

@@ -1,57 +1,41 @@
 /**
- * The main thread's end of the two threads that write and hash files: commands in order, contents through
- * shared memory, and the first failure as an error of whatever is waited for next.
+ * The main thread's end of the thread that writes files: commands in order, contents through shared memory,
+ * and the first failure as an error of whatever is waited for next.
  *
- * Owns the threads' life and the memory between them, which bounds how far one runs ahead of the others.
+ * Owns the thread's life and the memory between the two, which bounds how far one runs ahead of the other.
  */
 import { Worker } from 'node:worker_threads';
 import { KataError } from '../../errors.ts';
-import type {
-  Command,
-  HashCommand,
-  HashReply,
-  Reply,
-  ThreadData,
-  WrittenFile,
-} from './fileThreadProtocol.ts';
+import type { Command, Reply, ThreadData } from './fileThreadProtocol.ts';
 import { sharedPages } from './sharedPages.ts';
 
 const SLOT_BYTES = 1024 * 1024;
 const SLOTS = 6;
-// They hold next to nothing themselves.
+// It holds next to nothing itself.
 const THREAD_LIMITS = { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 32 };
 
-export interface Drained {
-  readonly written: readonly WrittenFile[];
-  /** Of contents that went through `write`, by the id of the file. */
-  readonly digests: ReadonlyMap<number, string>;
-  readonly bytesWritten: number;
-}
+type Drained = Extract<Reply, { kind: 'drained' }>;
 
 export class FileWriter {
   readonly #shared = sharedPages(SLOT_BYTES * (SLOTS + 1));
-  readonly #files: Worker;
-  readonly #hashes: Worker;
+  readonly #worker: Worker;
   readonly #free: number[] = Array.from({ length: SLOTS }, (_, slot) => slot);
-  /** Slots that one of the two threads is done with. */
-  readonly #halfFree = new Set<number>();
   /** Of the slot that is being filled. */
   #slot: number | undefined;
   #filledBytes = 0;
   #failure: Error | undefined;
   #wake: (() => void) | undefined;
-  #drained: Partial<Drained> = {};
+  #drained: Drained | undefined;
 
   constructor(root: string) {
     const data: ThreadData = { root, shared: this.#shared, slotBytes: SLOT_BYTES };
-    this.#files = this.#start('fileThread', data);
-    this.#hashes = this.#start('hashThread', data);
+    this.#worker = this.#start(data);
   }
 
-  /** For everything but contents. Throws what a thread failed with before. */
+  /** For everything but contents. Throws what the thread failed with before. */
   send(command: Command): void {
     if (this.#failure !== undefined) throw this.#failure;
-    this.#files.postMessage(command);
+    this.#worker.postMessage(command);
   }
 
   /** The next bytes of the file that was opened; they are copied before this returns. */
@@ -67,21 +51,18 @@ export class FileWriter {
   }
 
   /** The file that was opened is whole. */
-  end(id: number): void {
+  end(): void {
     this.#passOn();
     this.send({ kind: 'end' });
-    this.#hash({ kind: 'end', id });
   }
 
   /** Waits until everything was done. Returns the files since the last time. */
   async drain(signal: AbortSignal): Promise<Drained> {
-    this.#drained = {};
+    this.#drained = undefined;
     this.send({ kind: 'drain' });
-    this.#hash({ kind: 'drain' });
     for (;;) {
-      const { written, digests, bytesWritten } = this.#drained;
-      if (written !== undefined && digests !== undefined && bytesWritten !== undefined)
-        return { written, digests, bytesWritten };
+      const drained = this.#drained as Drained | undefined;
+      if (drained !== undefined) return drained;
       await this.#change(signal);
     }
   }
@@ -89,41 +70,35 @@ export class FileWriter {
   /** Nothing is written any more when this returns. */
   async close(): Promise<void> {
     this.#failure ??= new KataError('KATA_E_INTERNAL', { cause: 'the writer is closed' });
-    await Promise.all([this.#files.terminate(), this.#hashes.terminate()]);
+    await this.#worker.terminate();
   }
 
-  #start(thread: 'fileThread' | 'hashThread', data: ThreadData): Worker {
+  #start(data: ThreadData): Worker {
     // Beside this file, also where all of the program is one file.
     const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'mjs';
-    const file = new URL(`${thread}.${extension}`, import.meta.url);
+    const file = new URL(`fileThread.${extension}`, import.meta.url);
     // No flags of ours: what suits the program (a debugger, a loader) need not suit this.
     const worker = new Worker(file, {
       workerData: data,
       execArgv: [],
       resourceLimits: THREAD_LIMITS,
     });
-    worker.on('message', (reply: Reply | HashReply) => {
+    worker.on('message', (reply: Reply) => {
       this.#receive(reply);
     });
     worker.on('error', (error) => {
       this.#fail(error);
     });
     worker.on('exit', () => {
-      this.#fail(new KataError('KATA_E_INTERNAL', { cause: `${thread} ended` }));
+      this.#fail(new KataError('KATA_E_INTERNAL', { cause: 'the thread that writes files ended' }));
     });
     return worker;
-  }
-
-  #hash(command: HashCommand): void {
-    this.#hashes.postMessage(command);
   }
 
   #passOn(): void {
     const slot = this.#slot;
     if (slot === undefined) return;
-    const command = { kind: 'write', slot, length: this.#filledBytes } as const;
-    this.send(command);
-    this.#hash(command);
+    this.send({ kind: 'write', slot, length: this.#filledBytes });
     this.#slot = undefined;
     this.#filledBytes = 0;
   }
@@ -137,7 +112,7 @@ export class FileWriter {
     }
   }
 
-  /** Resolves with the next word of a thread. */
+  /** Resolves with the next word of the thread. */
   async #change(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     if (this.#failure !== undefined) throw this.#failure;
@@ -153,18 +128,14 @@ export class FileWriter {
     signal.throwIfAborted();
   }
 
-  #receive(reply: Reply | HashReply): void {
+  #receive(reply: Reply): void {
     switch (reply.kind) {
       case 'free':
-        if (this.#halfFree.delete(reply.slot)) this.#free.push(reply.slot);
-        else this.#halfFree.add(reply.slot);
+        this.#free.push(reply.slot);
         break;
       case 'drained':
-      case 'hashed': {
-        const { kind: _, ...part } = reply;
-        this.#drained = { ...this.#drained, ...part };
+        this.#drained = reply;
         break;
-      }
       case 'failed':
         this.#fail(asError(reply));
     }

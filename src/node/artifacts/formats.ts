@@ -50,13 +50,15 @@ export function decompress(
  * pile up to a hundred megabytes, and every one is memory that the kernel has to clear first.
  */
 async function* freed(output: Readable): AsyncGenerator<Uint8Array> {
+  let held: ArrayBuffer | undefined;
   for await (const chunk of output as AsyncIterable<Uint8Array<ArrayBuffer>>) {
+    // A decompressor goes on to the next buffer when one is full, and ends in its last.
+    if (held !== undefined && held !== chunk.buffer) held.transfer(0);
+    held = chunk.buffer.byteLength === OUTPUT_CHUNK_BYTES ? chunk.buffer : undefined;
     yield chunk;
-    const { buffer, byteOffset, length } = chunk;
-    // What comes later goes into the rest of the buffer, unless there is none.
-    if (buffer.byteLength === OUTPUT_CHUNK_BYTES && byteOffset + length === OUTPUT_CHUNK_BYTES)
-      buffer.transfer(0);
   }
+  // Only here: of one that was given up, a thread may still be writing into it.
+  held?.transfer(0);
 }
 
 function gzipMembers(compressed: AsyncIterable<Uint8Array>): Readable {

@@ -1,5 +1,5 @@
 /**
- * One file that is being written, past the page cache where that is possible.
+ * One file that is being written: hashed, and brought to disk past the page cache where that is possible.
  *
  * A gigabyte in the page cache would push out what the Pods of the node have there, and has to be flushed
  * in the end; memory that was never used before makes it slow as well. Direct writes need whole blocks
@@ -16,8 +16,10 @@ import {
   ftruncateSync,
   openSync,
   rmSync,
+  write,
   writeSync,
 } from 'node:fs';
+import { createHash } from 'node:crypto';
 import type { WrittenFile } from './fileThreadProtocol.ts';
 
 const BLOCK_BYTES = 4096;
@@ -31,8 +33,8 @@ export interface Chunk {
   readonly length: number;
 }
 
-/** Flushes that go on while the next files are written. One at a time: they share threads with other work. */
-export class FlushQueue {
+/** Waits for the disk while the next bytes are hashed. One thing at a time: its threads have other work, too. */
+export class DiskQueue {
   #last: Promise<void> = Promise.resolve();
   readonly #fail: (thrown: unknown) => void;
 
@@ -40,19 +42,8 @@ export class FlushQueue {
     this.#fail = fail;
   }
 
-  flushAndClose(descriptor: number): void {
-    this.#last = this.#last
-      .then(() =>
-        finished((callback) => {
-          fdatasync(descriptor, callback);
-        }),
-      )
-      .then(() =>
-        finished((callback) => {
-          close(descriptor, callback);
-        }),
-      )
-      .catch(this.#fail);
+  add(work: () => Promise<void>): void {
+    this.#last = this.#last.then(work).catch(this.#fail);
   }
 
   /** Resolves when all that was added before is done, or has failed. */
@@ -63,13 +54,14 @@ export class FlushQueue {
 
 export class OpenFile {
   readonly #at: string;
-  readonly #queue: FlushQueue;
+  readonly #queue: DiskQueue;
+  readonly #hash = createHash('sha256');
+  readonly #isDirect: boolean;
   #descriptor: number;
-  #isDirect: boolean;
   #sizeBytes = 0;
 
-  /** `at` must not exist. `sizeBytes` is what is expected, as far as it is known. */
-  constructor(at: string, mode: number, sizeBytes: number, queue: FlushQueue) {
+  /** `at` must not exist. `sizeBytes` is what is expected, or 0 when each chunk shall be written before the next. */
+  constructor(at: string, mode: number, sizeBytes: number, queue: DiskQueue) {
     this.#at = at;
     this.#queue = queue;
     const direct = sizeBytes < SMALLEST_DIRECT_BYTES ? undefined : openDirect(at);
@@ -78,42 +70,72 @@ export class OpenFile {
     fchmodSync(this.#descriptor, mode);
   }
 
-  /** Every chunk but the last has whole blocks. What lies behind the last one in its memory is overwritten. */
-  write({ memory, length }: Chunk): void {
+  /**
+   * Every chunk but the last has whole blocks. What lies behind the last one in its memory is overwritten.
+   * `done` is called when the memory may be used again.
+   */
+  write({ memory, length }: Chunk, done: () => void): void {
+    const bytes = memory.subarray(0, length);
+    const position = this.#sizeBytes;
     if (this.#isDirect) {
       const blocks = Math.ceil(length / BLOCK_BYTES) * BLOCK_BYTES;
       memory.fill(0, length, blocks);
-      this.#writeBlocks(memory.subarray(0, blocks));
-    } else this.#writeAll(memory.subarray(0, length));
+      this.#queue.add(async () => {
+        for (let offset = 0; offset < blocks;)
+          offset += await this.#writeBlocks(memory.subarray(offset, blocks), position + offset);
+        done();
+      });
+    } else {
+      for (let offset = 0; offset < length;)
+        offset += writeSync(this.#descriptor, bytes, offset, length - offset, position + offset);
+    }
+    this.#hash.update(bytes);
     this.#sizeBytes += length;
+    if (!this.#isDirect) done();
   }
 
-  end(): Omit<WrittenFile, 'id'> {
-    const descriptor = this.#descriptor;
-    ftruncateSync(descriptor, this.#sizeBytes);
-    const { mtimeNs } = fstatSync(descriptor, { bigint: true });
-    if (this.#isDirect || this.#sizeBytes < SMALLEST_EARLY_FLUSH_BYTES) closeSync(descriptor);
-    else this.#queue.flushAndClose(descriptor);
-    return { sizeBytes: this.#sizeBytes, mtimeNs: String(mtimeNs) };
+  /** `report` is called when the file is whole, though perhaps not yet on disk. */
+  end(report: (file: Omit<WrittenFile, 'id'>) => void): void {
+    const sizeBytes = this.#sizeBytes;
+    const sha256 = this.#hash.digest('hex');
+    const finish = (): void => {
+      ftruncateSync(this.#descriptor, sizeBytes);
+      const { mtimeNs } = fstatSync(this.#descriptor, { bigint: true });
+      report({ sizeBytes, mtimeNs: String(mtimeNs), sha256 });
+    };
+    if (this.#isDirect) {
+      this.#queue.add(() => {
+        finish();
+        return this.#close();
+      });
+      return;
+    }
+    finish();
+    if (sizeBytes < SMALLEST_EARLY_FLUSH_BYTES) closeSync(this.#descriptor);
+    else
+      this.#queue.add(async () => {
+        await finished((callback) => {
+          fdatasync(this.#descriptor, callback);
+        });
+        await this.#close();
+      });
   }
 
-  #writeBlocks(blocks: Uint8Array): void {
+  #close(): Promise<void> {
+    return finished((callback) => {
+      close(this.#descriptor, callback);
+    });
+  }
+
+  async #writeBlocks(blocks: Uint8Array, position: number): Promise<number> {
     try {
-      this.#writeAll(blocks);
+      return await writeAt(this.#descriptor, blocks, position);
     } catch (error) {
       if (errno(error) !== 'EINVAL') throw error;
       // The file system took the flag and cannot do it after all.
       closeSync(this.#descriptor);
       this.#descriptor = openSync(this.#at, 'r+');
-      this.#isDirect = false;
-      this.#writeAll(blocks);
-    }
-  }
-
-  #writeAll(bytes: Uint8Array): void {
-    for (let offset = 0; offset < bytes.length;) {
-      const position = this.#sizeBytes + offset;
-      offset += writeSync(this.#descriptor, bytes, offset, bytes.length - offset, position);
+      return writeAt(this.#descriptor, blocks, position);
     }
   }
 }
@@ -129,6 +151,15 @@ function openDirect(at: string): number | undefined {
     rmSync(at, { force: true });
     return undefined;
   }
+}
+
+function writeAt(descriptor: number, bytes: Uint8Array, position: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    write(descriptor, bytes, 0, bytes.length, position, (error, count) => {
+      if (error === null) resolve(count);
+      else reject(error);
+    });
+  });
 }
 
 function errno(thrown: unknown): unknown {

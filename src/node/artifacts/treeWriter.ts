@@ -53,11 +53,8 @@ export class TreeWriter {
   readonly #entries = new Map<string, Owned>();
   readonly #archives: PendingArchive[] = [];
   readonly #written = new Map<number, WrittenFile>();
-  /** Of contents, by the id of the file. */
-  readonly #digests = new Map<number, string>();
   #ids = 0;
-  /** Id of the file whose content comes. */
-  #open: number | undefined;
+  #isOpen = false;
   #bytesWritten = 0;
 
   /** `root` is a directory that exists and is empty, as this process finds it. To be closed. */
@@ -87,7 +84,7 @@ export class TreeWriter {
         const id = this.#account(path, mode);
         const perhaps = twin === undefined ? {} : { twin };
         this.#files.send({ kind: 'open', id, path, mode, sizeBytes, ...perhaps });
-        this.#open = id;
+        this.#isOpen = true;
         return;
       }
       case 'symlink': {
@@ -117,7 +114,6 @@ export class TreeWriter {
     this.#makeRoom(placement);
     const { path, mode } = placement;
     const id = this.#account(path, mode);
-    this.#digests.set(id, sha256);
     const command = { id, path, mode, from, sizeBytes, sha256 };
     if (mtimeNs === undefined) this.#files.send({ kind: 'copy', ...command });
     else this.#files.send({ kind: 'link', mtimeNs, ...command });
@@ -125,15 +121,14 @@ export class TreeWriter {
 
   /** The next bytes of the file that was placed last. */
   async write(bytes: Uint8Array, signal: AbortSignal): Promise<void> {
-    if (this.#open !== undefined) await this.#files.write(bytes, signal);
+    if (this.#isOpen) await this.#files.write(bytes, signal);
   }
 
   /** Waits until all that was placed is there. */
   async drain(signal: AbortSignal): Promise<void> {
     this.#end();
-    const { written, digests, bytesWritten } = await this.#files.drain(signal);
+    const { written, bytesWritten } = await this.#files.drain(signal);
     for (const file of written) this.#written.set(file.id, file);
-    for (const [id, sha256] of digests) this.#digests.set(id, sha256);
     this.#bytesWritten = bytesWritten;
   }
 
@@ -171,8 +166,8 @@ export class TreeWriter {
   }
 
   #end(): void {
-    if (this.#open !== undefined) this.#files.end(this.#open);
-    this.#open = undefined;
+    if (this.#isOpen) this.#files.end();
+    this.#isOpen = false;
   }
 
   /** Makes parents, and the directory itself, and takes away what is replaced. False when nothing is to be placed. */
@@ -209,10 +204,9 @@ export class TreeWriter {
     if (entry.type !== 'file') return entry;
     const { id, ...rest } = entry;
     const file = this.#written.get(id);
-    const sha256 = this.#digests.get(id);
-    if (file === undefined || sha256 === undefined)
+    if (file === undefined)
       throw new KataError('KATA_E_INTERNAL', { cause: `${entry.path} was not written` });
-    const { sizeBytes, mtimeNs } = file;
+    const { sizeBytes, mtimeNs, sha256 } = file;
     return { ...rest, sizeBytes, mtimeNs, sha256 };
   }
 }

@@ -2,6 +2,7 @@
  * A file of another version that may have the content of one that is being unpacked. It is compared byte by
  * byte with what comes from the archive; only reads.
  */
+import { createHash } from 'node:crypto';
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import type { Fingerprint, WrittenFile } from './fileThreadProtocol.ts';
 import type { Chunk } from './openFile.ts';
@@ -10,6 +11,7 @@ export class Twin {
   readonly fingerprint: Fingerprint & { readonly at: string };
   readonly #descriptor: number;
   readonly #scratch: Buffer;
+  readonly #hash = createHash('sha256');
   #sameBytes = 0;
 
   private constructor(
@@ -42,8 +44,13 @@ export class Twin {
   isNext({ memory, length }: Chunk): boolean {
     const read = readFully(this.#descriptor, this.#scratch.subarray(0, length), this.#sameBytes);
     if (read !== length || this.#scratch.compare(memory, 0, length, 0, length) !== 0) return false;
+    this.#hash.update(memory.subarray(0, length));
     this.#sameBytes += length;
     return true;
+  }
+
+  get sameBytes(): number {
+    return this.#sameBytes;
   }
 
   isWhole(): boolean {
@@ -66,7 +73,7 @@ export class Twin {
   end(): Omit<WrittenFile, 'id'> {
     this.close();
     const { sizeBytes, mtimeNs } = this.fingerprint;
-    return { sizeBytes, mtimeNs };
+    return { sizeBytes, mtimeNs, sha256: this.#hash.digest('hex') };
   }
 
   close(): void {
