@@ -5,7 +5,7 @@
  * works on it: it must never be "repaired" by the harness.
  */
 import { randomUUID } from 'node:crypto';
-import { access, constants } from 'node:fs/promises';
+import { open } from 'node:fs/promises';
 import { dump } from 'js-yaml';
 import { CLUSTER_LABEL } from './docker.ts';
 import { IMAGES } from './images.ts';
@@ -68,12 +68,14 @@ function parseNode(line: string): NodeRecord {
   };
 }
 
-/** True when this machine has a /dev/kvm to pass on. */
+/** True when this machine has a /dev/kvm to pass on. It is opened: the file may be there without the module. */
 export async function machineHasKvm(): Promise<boolean> {
-  return access('/dev/kvm', constants.R_OK | constants.W_OK).then(
-    () => true,
-    () => false,
-  );
+  try {
+    await (await open('/dev/kvm', 'r+')).close();
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** Makes and starts a node; it registers itself at the API server. */
