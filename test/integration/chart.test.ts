@@ -218,6 +218,15 @@ describe('the chart', () => {
     });
     expect(policy).not.toHaveProperty('spec.ingress');
     expect(JSON.stringify(policy)).toContain('169.254.169.254/32');
+    // Where Pods are not matched by addresses, DNS and mirrors in the cluster are reached by this.
+    const spec = z.object({ egress: z.tuple([z.object({ to: z.array(z.unknown()) })]) });
+    expect(spec.parse(policy['spec']).egress[0].to).toContainEqual({ namespaceSelector: {} });
+  });
+
+  test('lets the controller reach API servers at the ports that are common', async () => {
+    const policy = find(await render(), 'NetworkPolicy', 'kata-operator');
+    const ports = [443, 6443, 8443, 16443].map((port) => ({ port }));
+    expect(policy).toMatchObject({ spec: { egress: [{ ports }, {}] } });
   });
 
   test.each([
