@@ -19,6 +19,7 @@ export type StateName = 'clean' | 'r1' | 'r2';
 
 interface Command {
   readonly argv: readonly string[];
+  /** Of the plan that is given; `rollback` takes none. */
   readonly revision: Revision;
   /** State of the host when it has ended well. */
   readonly leadsTo: StateName;
@@ -26,10 +27,12 @@ interface Command {
 
 const APPLY_R1: Command = { argv: ['apply'], revision: 'r1', leadsTo: 'r1' };
 const APPLY_R2: Command = { argv: ['apply'], revision: 'r2', leadsTo: 'r2' };
+const ROLLBACK: Command = { argv: ['rollback'], revision: 'r1', leadsTo: 'r1' };
 const REMOVE: Command = { argv: ['remove'], revision: 'r2', leadsTo: 'clean' };
 
 export interface Scenario {
   readonly name: string;
+
   readonly from: StateName;
   readonly command: Command;
   /** What somebody may run after the interruption besides the same again. */
@@ -39,6 +42,7 @@ export interface Scenario {
 export const SCENARIOS: readonly Scenario[] = [
   { name: 'install', from: 'clean', command: APPLY_R1, instead: [REMOVE, APPLY_R2] },
   { name: 'upgrade', from: 'r1', command: APPLY_R2, instead: [APPLY_R1, REMOVE] },
+  { name: 'rollback', from: 'r2', command: ROLLBACK, instead: [APPLY_R2, REMOVE] },
   { name: 'remove', from: 'r2', command: REMOVE, instead: [APPLY_R2, APPLY_R1] },
 ];
 
@@ -59,6 +63,8 @@ export interface Verdict {
   readonly where: string;
   readonly wrong: readonly string[];
 }
+
+const SANDBOX_PID = 5001;
 
 /** A host with its states, each as it is after runs that nobody interrupted. */
 export class Laboratory {
@@ -109,6 +115,7 @@ export class Laboratory {
     const host = this.#host;
     const { from, command } = scenario;
     await host.bringBack(from);
+    const sandbox = await this.#runningSandbox(command === REMOVE, sequel);
     const attempt = ['--attempt', 'first'];
     const ran = await host.kataNode([...command.argv, ...attempt], command.revision, interruption);
     const last = ran.calls.at(-1);
@@ -131,10 +138,26 @@ export class Laboratory {
       wrong.push(`the next run ends with ${describe(again)}`);
     else if (again.result?.outcome === 'done')
       wrong.push(...(await this.#wrongAfter(next.leadsTo)).map((what) => `next run: ${what}`));
+    wrong.push(...(await sandbox.end()));
     const removed = await host.kataNode(REMOVE.argv, 'r2');
     if (removed.result?.outcome !== 'done') wrong.push(`removal ends with ${describe(removed)}`);
     const left = wrongAfterRemoval(this.#clean, await snapshotOf(host.root));
     return { reached: true, where, wrong: [...wrong, ...left.map((what) => `removal: ${what}`)] };
+  }
+
+  /** A sandbox that was started before: its files must outlive everything but a removal, which waits for it. */
+  async #runningSandbox(isRemoval: boolean, sequel: Sequel): Promise<{ end(): Promise<string[]> }> {
+    const shim = this.#host.engine.loaded?.['kata-fc']?.runtime_path;
+    if (shim === undefined || isRemoval || sequel === 'instead')
+      return { end: () => Promise.resolve([]) };
+    const endProcess = await this.#host.pretendProcess(SANDBOX_PID, shim);
+    return {
+      end: async () => {
+        await endProcess();
+        const isThere = (await snapshotOf(this.#host.root))[shim.slice(1)] !== undefined;
+        return isThere ? [] : [`a running sandbox has lost ${shim}`];
+      },
+    };
   }
 
   async #wrongAfter(name: StateName): Promise<string[]> {

@@ -27,60 +27,57 @@ export interface Options {
   readonly handoff?: string;
   readonly artifacts: string;
   readonly output: 'json' | 'text';
+  readonly force: boolean;
 }
 
-/** The command line cannot be understood. `message` says why. */
+/** Asked for help instead, about one command or all. */
+export interface HelpWanted {
+  readonly help: true;
+  readonly command: Command | undefined;
+}
+
+/** The command line cannot be understood. `message` says why, in one line. */
 export class UsageError extends Error {}
 
-export const USAGE = `usage: kata-node COMMAND [--plan FILE] [options]
-
-commands
-  preflight   check that this host can run what the plan asks for; writes nothing
-  plan        show what apply would change; writes nothing
-  stage       bring the artifacts to the host
-  activate    make the container engine serve the handlers
-  apply       preflight, stage and activate
-  verify      check that the host is as the plan asks; writes nothing
-  remove      give the host back as it was
-  status      show where this host stands
-  rollback    return to the revision before
-
-options
-  --plan FILE        what is wanted, as JSON (not needed for status)
-  --root DIR         root directory of the host (default /)
-  --artifacts DIR    archives that come with this program, and index.json (default /artifacts)
-  --output FORMAT    text or json (default text); json prints the result as its only line
-  --attempt ID       name of this attempt; a repeated one that ended badly is not tried again
-  --result FILE      write the result there and always exit 0 (for Pods)
-  --handoff DIR      results of earlier stages (for Pods)
-
-exit codes: 0 done or nothing to do, 2 refused before the first write, 3 failed and rolled back, 4 needs a person
-`;
+const WITHOUT_PLAN: ReadonlySet<Command> = new Set<Command>(['status', 'rollback']);
 
 /** Throws UsageError. */
-export function parseOptions(args: readonly string[]): Options {
+export function parseOptions(args: readonly string[]): Options | HelpWanted {
   const { values, positionals } = parse(args);
-  const [name, ...rest] = positionals;
-  if (name === undefined) throw new UsageError('which command?');
+  const wantsHelp = values.help === true || positionals[0] === 'help';
+  const [name, ...rest] = positionals[0] === 'help' ? positionals.slice(1) : positionals;
+  if (name === undefined && wantsHelp) return { help: true, command: undefined };
+  if (name === undefined) throw new UsageError(`which command? one of ${COMMANDS.join(', ')}`);
   const command = COMMANDS.find((known) => known === name);
-  if (command === undefined) throw new UsageError(`there is no command ${name}`);
+  if (command === undefined) throw new UsageError(`there is no command ${name}${nearest(name)}`);
+  if (wantsHelp) return { help: true, command };
   if (rest.length > 0) throw new UsageError(`${rest.join(' ')} is not understood`);
-  const { output, root, plan } = values;
+  const { output, root, plan, force = false } = values;
   if (output !== 'json' && output !== 'text') throw new UsageError('--output is json or text');
-  if (plan === undefined && command !== 'status' && command !== 'rollback') {
+  if (plan === undefined && !WITHOUT_PLAN.has(command))
     throw new UsageError(`${command} needs a plan: name it with --plan FILE`);
-  }
+  if (force && command !== 'remove') throw new UsageError('--force is for remove alone');
   if (!root.startsWith('/')) throw new UsageError('--root is an absolute path');
   return {
     command,
     output,
     root,
+    force,
     artifacts: values.artifacts,
     attempt: values.attempt ?? randomUUID(),
     ...(plan === undefined ? {} : { plan }),
     ...(values.result === undefined ? {} : { result: values.result }),
     ...(values.handoff === undefined ? {} : { handoff: values.handoff }),
   };
+}
+
+/** A command that begins alike, or holds the same letters. */
+function nearest(name: string): string {
+  const letters = (word: string): string => Array.from(word).toSorted().join('');
+  const alike = COMMANDS.find(
+    (command) => command.slice(0, 3) === name.slice(0, 3) || letters(command) === letters(name),
+  );
+  return alike === undefined ? ` (${COMMANDS.join(', ')})` : `; did you mean ${alike}?`;
 }
 
 function parse(args: readonly string[]) {
@@ -96,9 +93,18 @@ function parse(args: readonly string[]) {
         attempt: { type: 'string' },
         result: { type: 'string' },
         handoff: { type: 'string' },
+        force: { type: 'boolean' },
+        help: { type: 'boolean', short: 'h' },
       },
     });
   } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error), { cause: error });
+    throw new UsageError(explain(error), { cause: error });
   }
+}
+
+/** Node.js explains at length how an argument that begins with a dash could be meant. */
+function explain(error: unknown): string {
+  const text = error instanceof Error ? error.message : String(error);
+  const [sentence = text] = text.split(/\. |\n/);
+  return sentence;
 }

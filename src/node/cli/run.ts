@@ -6,6 +6,7 @@
  */
 import { writeFile } from 'node:fs/promises';
 import { release } from 'node:os';
+import type { NodePlan } from '../../crds/nodePlan.ts';
 import {
   RESULT_VERSION,
   type NodeResult,
@@ -16,11 +17,15 @@ import { causeOf, toKataError, type KataError } from '../../errors.ts';
 import { goArchitecture } from '../artifacts/architecture.ts';
 import { hostAt } from '../host/host.ts';
 import type { StageContext } from '../stages/context.ts';
-import { describeStatus, hostStatus, planned, verify } from '../stages/inspectHost.ts';
+import { planned, verify } from '../stages/inspectHost.ts';
 import { resultMessage } from '../stages/message.ts';
 import { preflight } from '../stages/preflight.ts';
 import { StageFailure } from '../stages/resultBuilder.ts';
-import { USAGE, UsageError, parseOptions, type Options } from './options.ts';
+import { previousPlan, rollback } from '../stages/rollback.ts';
+import { readHostStatus } from '../stages/status.ts';
+import { describeStatus } from './describeStatus.ts';
+import { helpText } from './help.ts';
+import { UsageError, parseOptions, type Options } from './options.ts';
 import { readPlan } from './plan.ts';
 import { Printer, type Output } from './printer.ts';
 import { runStages } from './runStages.ts';
@@ -50,11 +55,15 @@ export async function run(args: readonly string[], surroundings: Surroundings): 
   const { output } = surroundings;
   let options: Options;
   try {
-    options = parseOptions(args);
+    const parsed = parseOptions(args);
+    if ('help' in parsed) {
+      output.out(helpText(parsed.command));
+      return EXIT.done;
+    }
+    options = parsed;
   } catch (error) {
-    output.err(
-      `kata-node: ${error instanceof UsageError ? error.message : causeOf(error)}\n\n${USAGE}`,
-    );
+    const cause = error instanceof UsageError ? error.message : causeOf(error);
+    output.err(`kata-node: ${cause} (see kata-node --help)\n`);
     return EXIT_USAGE;
   }
   const printer = new Printer(output, options.output);
@@ -82,11 +91,14 @@ async function runCommand(
   switch (options.command) {
     case 'status':
       return showStatus(options, surroundings, printer);
-    case 'rollback':
-      surroundings.output.err(
-        'kata-node: rollback is not implemented yet; apply an earlier plan instead\n',
+    case 'rollback': {
+      const plan = await previousPlan(hostAt(options.root));
+      return conclude(
+        await rollback(contextWith(plan, options, surroundings, printer)),
+        options,
+        printer,
       );
-      return EXIT_USAGE;
+    }
     case 'plan':
       return showPlan(await contextOf(options, surroundings, printer), printer);
     case 'verify':
@@ -128,7 +140,7 @@ async function showStatus(
   printer: Printer,
 ): Promise<number> {
   const wanted = plan === undefined ? undefined : (await readPlan(plan)).engine;
-  const status = await hostStatus(hostAt(root), engine, wanted, signal);
+  const status = await readHostStatus(hostAt(root), engine, wanted, signal);
   printer.report(status, describeStatus(status));
   return EXIT.done;
 }
@@ -156,12 +168,21 @@ async function showPlan(context: StageContext, printer: Printer): Promise<number
 
 async function contextOf(
   options: Options,
-  { engine, probeKvm, lockFiles, signal }: Surroundings,
+  surroundings: Surroundings,
   printer: Printer,
 ): Promise<StageContext> {
+  return contextWith(await readPlan(options.plan ?? ''), options, surroundings, printer);
+}
+
+function contextWith(
+  plan: NodePlan,
+  options: Options,
+  { engine, probeKvm, lockFiles, signal }: Surroundings,
+  printer: Printer,
+): StageContext {
   return {
     host: hostAt(options.root),
-    plan: await readPlan(options.plan ?? ''),
+    plan,
     attempt: options.attempt,
     arch: goArchitecture(process.arch),
     kernel: release(),
@@ -171,6 +192,7 @@ async function contextOf(
     probeKvm,
     lockFiles,
     observe: printer.step,
+    force: options.force,
   };
 }
 

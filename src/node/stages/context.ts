@@ -42,4 +42,6 @@ export interface StageContext {
     signal: AbortSignal,
   ) => Promise<HeldLock>;
   readonly observe: StepObserver;
+  /** Remove also what sandboxes still run from. */
+  readonly force?: boolean;
 }

@@ -11,7 +11,9 @@ import type { StageContext } from './context.ts';
 import { recover, type Recovery } from './recovery.ts';
 import { asksForTheSame } from './wish.ts';
 
-const LOCKS = [join(HOST_PATHS.state, 'lock'), '/run/lock/kata-deploy.lock'];
+export const LOCK_FILE = join(HOST_PATHS.state, 'lock');
+
+const LOCKS = [LOCK_FILE, '/run/lock/kata-deploy.lock'];
 
 /** The Pod of another revision may be taking back what it did. */
 const LOCK_WAIT_MS = 60_000;

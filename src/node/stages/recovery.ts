@@ -4,7 +4,6 @@
  *
  * Never guesses: a step that the journal does not name was not begun.
  */
-import { HOST_PATHS } from '../../crds/names.ts';
 import { KataError, toKataError } from '../../errors.ts';
 import { configurationStep, currentLinkStep } from '../configuration/steps.ts';
 import type { Engine } from '../engine/index.ts';
@@ -135,11 +134,4 @@ export async function engineToRestore(
     const { unit, ...known } = record.engine;
     return { ...known, running: false, ...(unit === undefined ? {} : { unit }) };
   }
-}
-
-/** For messages of `status`. */
-export function describeOpen({ stage, steps, failure }: Transaction): string {
-  const begun = steps.map(({ name, state }) => `${name} ${state}`).join(', ') || 'nothing yet';
-  const how = failure === undefined ? 'was interrupted' : 'failed and was being taken back';
-  return `A run of ${stage} ${how} (${begun}); the record is in ${HOST_PATHS.state}.`;
 }

@@ -1,93 +1,39 @@
 /**
- * What the host remembers of us between runs: one small file, replaced whole and flushed at every change.
+ * The journal: the state file with its changes, each durable when it resolves.
  *
- * Owns `/opt/kata/state/state.json`: what we made, which revision is active and which was before it, the engine
- * edit that must be taken back, and the transaction under way with each step's intent before it is applied. What
- * it says must outlive a crash that comes right after; it never decides what to do.
+ * Owns how a transaction begins, is marked step by step, and ends. What it says must outlive a crash that comes
+ * right after; it never decides what to do.
  */
-import { readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
-import { z } from 'zod';
-import { HOST_PATHS } from '../../crds/names.ts';
-import { nodePlan } from '../../crds/nodePlan.ts';
-import { nodeResult, type NodeResult } from '../../crds/nodeResult.ts';
-import { KataError, causeOf } from '../../errors.ts';
-import { engineRecord, type EngineRecord, type EngineRecordStore } from '../engine/record.ts';
+import { rm } from 'node:fs/promises';
+import type { NodeResult } from '../../crds/nodeResult.ts';
+import type { KataError } from '../../errors.ts';
+import type { EngineRecord, EngineRecordStore } from '../engine/record.ts';
 import { writeHostFile } from '../host/hostFile.ts';
-import { errnoOf, ioError } from '../host/ioError.ts';
 import type { Host } from '../host/host.ts';
+import {
+  EMPTY_STATE,
+  STATE_FILE,
+  UNDO_DIRECTORY,
+  readState,
+  type NodeState,
+  type RecordedStep,
+  type Transaction,
+  type Wish,
+} from './state.ts';
 
-export const STATE_FILE = join(HOST_PATHS.state, 'state.json');
-
-/** Copies of files as they were before the transaction under way; gone when it has ended. */
-export const UNDO_DIRECTORY = join(HOST_PATHS.state, 'undo');
-
-const installed = z.object({ revision: z.string(), digest: z.string(), version: z.string() });
-export type Installed = z.infer<typeof installed>;
-
-/** A revision that was activated. With the plan, it can be activated again. */
-const activated = installed.extend({
-  handlers: z.array(z.string()),
-  plan: nodePlan.optional(),
-});
-export type ActivatedRevision = z.infer<typeof activated>;
-
-const recordedStep = z.object({
-  name: z.string(),
-  state: z.enum(['intended', 'applied', 'undone']),
-  intent: z.unknown().optional(),
-});
-export type RecordedStep = z.infer<typeof recordedStep>;
-
-const registration = z.object({
-  handler: z.string(),
-  shimPath: z.string(),
-  configPath: z.string(),
-  podAnnotations: z.array(z.string()),
-  snapshotter: z.string().exactOptional(),
-});
-
-/** What a transaction carries out, so that another process can go on with it or take it back. */
-export const wish = z.object({
-  plan: nodePlan,
-  /** Missing for a removal. */
-  activation: z.object({ installed, registrations: z.array(registration) }).optional(),
-});
-export type Wish = z.infer<typeof wish>;
-
-const transaction = z.object({
-  stage: z.enum(['activate', 'remove']),
-  attempt: z.string(),
-  wish,
-  steps: z.array(recordedStep),
-  /** Set when it has failed and is being taken back. */
-  failure: nodeResult.shape.error,
-});
-export type Transaction = z.infer<typeof transaction>;
-
-export const nodeState = z.object({
-  stateVersion: z.literal(1),
-  /** KataDeployment that works on this node. */
-  deployment: z.string().optional(),
-  /** Directories that were not there before us, outermost first. */
-  created: z.array(z.string()),
-  engine: engineRecord.optional(),
-  /** The version that the last `stage` brought. */
-  staged: installed.optional(),
-  /** What the engine serves. */
-  active: activated.optional(),
-  /** What it served before: where `rollback` leads. */
-  previous: activated.optional(),
-  /** Artifacts are being brought: after a crash, what is left of them is a directory named `.partial`. */
-  staging: z.object({ attempt: z.string(), steps: z.array(recordedStep) }).optional(),
-  /** Begun and not ended: after a crash it tells what was under way. */
-  transaction: transaction.optional(),
-  /** The last attempt that ended, with its result. */
-  latched: nodeResult.optional(),
-});
-export type NodeState = z.infer<typeof nodeState>;
-
-export const EMPTY_STATE: NodeState = { stateVersion: 1, created: [] };
+export {
+  EMPTY_STATE,
+  STATE_FILE,
+  UNDO_DIRECTORY,
+  readState,
+  referencedDigests,
+  type ActivatedRevision,
+  type Installed,
+  type NodeState,
+  type RecordedStep,
+  type Transaction,
+  type Wish,
+} from './state.ts';
 
 /** The record of one transaction. Every method is durable when it resolves. */
 export interface Journal {
@@ -252,40 +198,6 @@ function marked(
     ...steps.filter((step) => step !== known),
     { name, state, ...(recorded === undefined ? {} : { intent: recorded }) },
   ];
-}
-
-/** Versions that something may still lead to: they must not be collected. */
-export function referencedDigests({
-  staged,
-  active,
-  previous,
-  transaction: open,
-}: NodeState): ReadonlySet<string> {
-  const all = [staged, active, previous, open?.wish.activation?.installed];
-  return new Set(all.flatMap((part) => (part === undefined ? [] : [part.digest])));
-}
-
-/** Undefined when there is no file. */
-export async function readState(host: Host): Promise<NodeState | undefined> {
-  let text: string;
-  try {
-    text = await readFile(host.at(STATE_FILE), 'utf8');
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
-    throw ioError(STATE_FILE, error);
-  }
-  try {
-    return nodeState.parse(JSON.parse(text));
-  } catch (error) {
-    throw new KataError(
-      'KATA_E_IO',
-      {
-        path: STATE_FILE,
-        cause: `it is not a state of kata-operator: ${causeOf(error).slice(0, 200)}`,
-      },
-      { cause: error },
-    );
-  }
 }
 
 // Root, except where tests run as somebody else.

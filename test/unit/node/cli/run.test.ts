@@ -4,10 +4,13 @@ import { describe, expect, it } from 'vitest';
 import { ERRORS } from '../../../../src/errors.ts';
 import { RESULT_MAX_BYTES, nodeResult, type NodeResult } from '../../../../src/crds/nodeResult.ts';
 import type { NodePlan } from '../../../../src/crds/nodePlan.ts';
+import { COMMANDS } from '../../../../src/node/cli/options.ts';
 import { run } from '../../../../src/node/cli/run.ts';
 import type { Host } from '../../../../src/node/host/host.ts';
+import { hostStatus } from '../../../../src/node/stages/status.ts';
 import {
   ENGINE_CONFIG,
+  FC,
   FileEngine,
   ORIGINAL_CONFIG,
   bundle,
@@ -103,38 +106,88 @@ describe('kata-node by hand', () => {
     expect(await kataNode('verify', '--plan', plan)).toMatchObject({ code: 0 });
   });
 
-  it('tells where the host stands', async () => {
-    const { plan, kataNode } = await machine();
-    expect((await kataNode('status')).out).toContain('Nothing of kata-operator is installed here.');
+  it('tells where the host stands and what to do next', async () => {
+    const { plan, kataNode, engine } = await machine();
+    expect((await kataNode('status')).out).toMatch(
+      /^Phase: NotInstalled\n(.*\n)*Next: Nothing to do\. kata-node apply --plan FILE installs\.\n$/,
+    );
+    await kataNode('stage', '--plan', plan);
+    expect((await kataNode('status')).out).toContain('Phase: Staged\n');
     await kataNode('apply', '--plan', plan);
     const { code, out } = await kataNode('status');
     expect(code).toBe(0);
     expect(out).toMatch(
-      /Active: revision r1, Kata 4\.1\.0, \/opt\/kata\/versions\/[0-9a-f]{20}\nHandlers: kata-fc, kata-qemu\n/,
+      /^Phase: Active\nDeployment: kata\nActive: revision r1, Kata 4\.1\.0, \/opt\/kata\/versions\/[0-9a-f]{20}\nServed: kata-fc, kata-qemu\n/,
     );
-    expect(JSON.parse((await kataNode('status', '--output', 'json')).out)).toMatchObject({
+    const json: unknown = JSON.parse((await kataNode('status', '--output', 'json')).out);
+    expect(hostStatus.strict().parse(json)).toMatchObject({
+      phase: 'Active',
       installed: true,
       deployment: 'kata',
       served: ['kata-fc', 'kata-qemu', 'runc'],
     });
+    engine.loaded = ['kata-fc'];
+    expect((await kataNode('status')).out).toMatch(
+      /Phase: Degraded\n(.*\n)*Not served: kata-qemu\n/,
+    );
     await kataNode('remove', '--plan', plan);
-    expect((await kataNode('status')).out).toContain('Nothing of kata-operator is installed here.');
+    expect((await kataNode('status')).out).toContain('Phase: NotInstalled\n');
+  });
+
+  it('goes back to the revision before with one restart, and forth again', async () => {
+    const { plan, kataNode, engine, host, files } = await machine();
+    await kataNode('apply', '--plan', plan);
+    const first = await readFile(host.at(ENGINE_CONFIG), 'utf8');
+    const second = join(files, 'second.json');
+    await writeFile(second, JSON.stringify(planOf({ revision: 'r2', runtimes: [FC] })));
+    await kataNode('apply', '--plan', second);
+    expect(engine.loaded).toEqual(['kata-fc']);
+    const { code, out } = await kataNode('rollback');
+    expect(out).toContain('rollback: done in');
+    expect(code).toBe(0);
+    expect(await readFile(host.at(ENGINE_CONFIG), 'utf8')).toBe(first);
+    expect([engine.loaded, engine.restarts]).toEqual([['kata-fc', 'kata-qemu'], 3]);
+    expect((await kataNode('status')).out).toMatch(
+      /Active: revision r1,.*\nPrevious: revision r2,/,
+    );
+    await kataNode('rollback');
+    expect(engine.loaded).toEqual(['kata-fc']);
+  });
+
+  it('says that there is nothing to go back to', async () => {
+    const { plan, kataNode } = await machine();
+    expect(await kataNode('rollback')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('no revision was ever activated here') as string,
+    });
+    await kataNode('apply', '--plan', plan);
+    expect((await kataNode('rollback')).err).toContain('revision r1 is the only one');
   });
 
   it.each([
     [[], 'which command?'],
-    [['install'], 'there is no command install'],
-    [['apply', '--force'], "Unknown option '--force'"],
+    [['install'], 'there is no command install (preflight, plan, '],
+    [['statsu'], 'there is no command statsu; did you mean status?'],
+    [['apply', '--hard'], "Unknown option '--hard'"],
+    [['apply', '--plan', 'x', '--force'], '--force is for remove alone'],
     [['apply', '--output', 'yaml'], '--output is json or text'],
     [['apply', 'everything'], 'everything is not understood'],
     [['apply'], 'name it with --plan FILE'],
-    [['rollback'], 'not implemented yet'],
-  ])('explains %j and ends with 2', async (args, message) => {
+  ])('explains %j in one line and ends with 2', async (args, message) => {
     const { kataNode } = await machine();
-    const { code, err } = await kataNode(...args);
-    expect(code).toBe(2);
+    const { code, out, err } = await kataNode(...args);
+    expect([code, out]).toEqual([2, '']);
     expect(err).toContain(message);
-    expect(err).not.toMatch(/^\s+at /m);
+    expect(err).toMatch(/^kata-node: .*\n$/);
+  });
+
+  it.each(COMMANDS)('shows an example for %s', async (command) => {
+    const { kataNode } = await machine();
+    const { code, out, err } = await kataNode(command, '--help');
+    expect([code, err]).toEqual([0, '']);
+    expect(out).toMatch(new RegExp(`example\\n  kata-node ${command}`));
+    expect(out).toBe((await kataNode('help', command)).out);
+    expect((await kataNode('--help')).out).toContain(`  ${command.padEnd(11)} `);
   });
 
   it('names the fields of a plan that are wrong', async () => {
