@@ -1,6 +1,7 @@
 /**
  * The controller's command line. Parsed once; a mistake names the option and what it should be.
  */
+import { isIPv6 } from 'node:net';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
 import { KataError } from '../errors.ts';
@@ -54,9 +55,11 @@ export function parseRunOptions(args: readonly string[]): RunOptions {
   };
 }
 
-const selfTestOptions = z.object({ url: z.url() });
+const selfTestOptions = z.object({ host: z.string().min(1), port });
+/** The URL to ask; `--host` may be a name or an address of either family, as kubelet gives that of a Service. */
 export function parseSelfTestOptions(args: readonly string[]): { url: string } {
-  return parsed(selfTestOptions, args);
+  const { host, port } = parsed(selfTestOptions, args);
+  return { url: `http://${isIPv6(host) ? `[${host}]` : host}:${port}/readyz` };
 }
 
 const kubeconfigOptions = z.object({ kubeconfig: z.string().optional() });

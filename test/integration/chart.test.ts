@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { INSTALL_MANIFEST, installManifest } from '../../build/installManifest.ts';
-import { parseRunOptions } from '../../src/controller/options.ts';
+import { parseRunOptions, parseSelfTestOptions } from '../../src/controller/options.ts';
 import { binary } from './support/apiServer.ts';
 import {
   CHART,
@@ -160,6 +160,20 @@ describe('the chart', () => {
     const [command, ...args] = containerOf(deployment).args;
     expect(command).toBe('run');
     expect(parseRunOptions(args)).toMatchObject({ kubeconfig: undefined });
+  });
+
+  test.each(VARIANTS)('asks itself in a way that it understands with %s', async (_, values) => {
+    const pod = (await render(values)).find(({ kind }) => kind === 'Pod');
+    const { spec } = z
+      .object({
+        spec: z.object({ containers: z.tuple([z.object({ args: z.array(z.string()) })]) }),
+      })
+      .parse(pod);
+    const [command, ...args] = spec.containers[0].args;
+    expect(command).toBe('self-test');
+    // kubelet puts in the address of the Service; one of IPv6 has colons.
+    const filled = args.map((arg) => arg.replace(/^\$\([A-Z_]+_SERVICE_HOST\)$/, 'fd00::1'));
+    expect(parseSelfTestOptions(filled).url).toMatch(/^http:\/\/\[fd00::1\]:\d+\/readyz$/);
   });
 
   test('passes on digests, pull secrets and names of ones own', async () => {
