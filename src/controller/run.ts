@@ -16,7 +16,7 @@ import { CONTROLLER, Metrics, resourceOfPath } from './metrics.ts';
 import type { RunOptions } from './options.ts';
 import { Reconciler, RETRY_LIMITS } from './reconciler.ts';
 import type { NodePodSettings } from './revision/objects.ts';
-import { createHttpServer } from './server/http.ts';
+import { createHttpServer, listenOnAny } from './server/http.ts';
 
 /** A cache that is so young needs no list: the watches have just told something, or the first lists were just made. */
 const TAKEOVER_MAX_AGE_MS = 2_000;
@@ -94,7 +94,7 @@ export async function run(
     if (!watches.signal.aborted) throw error;
   });
   try {
-    await server.listen({ host: '::', port: options.httpPort });
+    await listenOnAny(server, options.httpPort);
     log.info({ port: options.httpPort, nodeImage: options.nodeImage }, 'kata-operator is up');
     await elector.run(signal, async (leading) => {
       log.info({}, 'leading');
