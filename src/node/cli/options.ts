@@ -74,9 +74,9 @@ export function parseOptions(args: readonly string[]): Options | HelpWanted {
 /** A command that begins alike, or holds the same letters. */
 function nearest(name: string): string {
   const letters = (word: string): string => Array.from(word).toSorted().join('');
-  const alike = COMMANDS.find(
-    (command) => command.slice(0, 3) === name.slice(0, 3) || letters(command) === letters(name),
-  );
+  const alike =
+    COMMANDS.find((command) => letters(command) === letters(name)) ??
+    COMMANDS.find((command) => command.slice(0, 3) === name.slice(0, 3));
   return alike === undefined ? ` (${COMMANDS.join(', ')})` : `; did you mean ${alike}?`;
 }
 
