@@ -21,6 +21,7 @@ import { COMPLETE_MARKER } from './treeModel.ts';
 export type { VersionManifest, VersionSummary } from './manifest.ts';
 
 const PARTIAL = '.partial';
+const ASIDE = `.damaged${PARTIAL}`;
 
 /** Path on the host. */
 export function versionPath(digest: string): string {
@@ -81,13 +82,24 @@ export async function completeVersion(host: Host, manifest: VersionManifest): Pr
       await marker.close();
     }
     await syncFile(host.at(partial));
-    // Only a directory without a marker can be here: readVersion would have found a complete one.
-    await rm(host.at(path), { recursive: true, force: true });
+    await moveAside(host, path);
     await rename(host.at(partial), host.at(path));
     await syncFile(host.at(HOST_PATHS.versions));
+    await rm(host.at(path + ASIDE), { recursive: true, force: true });
   } catch (error) {
     throw ioError(path, error);
   }
+}
+
+/**
+ * Only a directory without a valid marker can be there: readVersion would have found a complete one. Something
+ * may run from it all the same, so that the new one takes its place at once.
+ */
+async function moveAside(host: Host, path: string): Promise<void> {
+  await rm(host.at(path + ASIDE), { recursive: true, force: true });
+  await rename(host.at(path), host.at(path + ASIDE)).catch((error: unknown) => {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+  });
 }
 
 /** Renames before it removes, so that no half of a version is ever found under its name. */
