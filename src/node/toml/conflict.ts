@@ -6,7 +6,7 @@
 import { KataError } from '../../errors.ts';
 import { lineAt } from '../host/text.ts';
 import { isTable, type TomlTable, valueAt } from './document.ts';
-import { definitionOf, type Statement, valueAbove } from './layout.ts';
+import { definitionOf, type Statement, statementsOf, valueAbove } from './layout.ts';
 import { type BlockTable, renderPath } from './render.ts';
 
 /** What is already defined where ours would go. Undefined when the place is free. */
@@ -45,6 +45,16 @@ export function closedParent(
       : `${at}${parent} is a value, and a table of this name is needed`;
   }
   return 'the tables of the Kata handlers cannot be added without changing what is there';
+}
+
+/** Throws KATA_E_ENGINE_CONFIG_CONFLICT when a key is written with an escape: parsers of old engines take it literally. */
+export function assertPlainKeys(text: string, file: string): void {
+  const escaped = statementsOf(text).find(({ isEscaped }) => isEscaped);
+  if (escaped !== undefined)
+    throw conflict(
+      file,
+      `${line(text, escaped)}this engine does not read the escape in the key ${renderPath(escaped.path)}; write the key without it`,
+    );
 }
 
 export function conflict(file: string, cause: string): KataError {

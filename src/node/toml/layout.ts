@@ -15,6 +15,8 @@ export interface Statement {
   /** Offsets into the text: from the first character to after the last one of header or value. */
   readonly start: number;
   readonly end: number;
+  /** The key is written with a backslash escape. */
+  readonly isEscaped: boolean;
 }
 
 const BLANK = /(?:[\s\uFEFF]|#[^\n]*)*/y;
@@ -36,7 +38,7 @@ export function statementsOf(text: string): Statement[] {
     const path = brackets > 0 ? key.path : [...header, ...key.path];
     if (brackets > 0) header = path;
     const end = brackets > 0 ? afterHeader(text, key.end, brackets) : afterValue(text, key.end);
-    found.push({ kind: KINDS[brackets] ?? 'key', path, start, end });
+    found.push({ kind: KINDS[brackets] ?? 'key', path, start, end, isEscaped: key.isEscaped });
     // At least one character further, whatever the text is.
     start = skip(BLANK, text, Math.max(end, start + 1));
   }
@@ -61,17 +63,19 @@ function isPrefix(prefix: readonly string[], path: readonly string[]): boolean {
   return prefix.length <= path.length && prefix.every((key, index) => key === path[index]);
 }
 
-function keyAt(text: string, start: number): { path: string[]; end: number } {
+function keyAt(text: string, start: number): { path: string[]; end: number; isEscaped: boolean } {
   const path: string[] = [];
   let end = start;
+  let isEscaped = false;
   for (;;) {
     KEY_PART.lastIndex = end;
     const part = KEY_PART.exec(text);
     if (part === null || (path.length > 0 && !part[0].trimStart().startsWith('.'))) break;
     path.push(part[1] === undefined ? (part[2] ?? part[3] ?? '') : unescape(part[1]));
     end = KEY_PART.lastIndex;
+    isEscaped ||= part[1]?.includes('\\') === true;
   }
-  return { path, end };
+  return { path, end, isEscaped };
 }
 
 function unescape(quoted: string): string {

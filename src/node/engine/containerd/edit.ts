@@ -5,9 +5,10 @@
  */
 import { decodeToml, parseToml, tableAt, type TomlTable } from '../../toml/document.ts';
 import { findBlock, lineEndOf, withoutBlock } from '../../toml/block.ts';
+import { assertPlainKeys } from '../../toml/conflict.ts';
 import { extendDocument, reduceDocument } from '../../toml/extend.ts';
 import type { BlockTable } from '../../toml/render.ts';
-import type { Engine, HandlerRegistration } from '../engine.ts';
+import { type Engine, type HandlerRegistration, isAtLeast } from '../engine.ts';
 import {
   assertCriEnabled,
   BUILTIN_RUNTIME,
@@ -37,6 +38,8 @@ export function installedText(
   const outside = parseToml(withoutBlock(text, owner, file), file);
   const schema = documentSchema(outside, engine, file);
   assertCriEnabled(outside, file);
+  // To the parser of containerd 1.x, "a\u002eb" is another key than "a.b".
+  if (!isAtLeast(engine, 2, 0)) assertPlainKeys(withoutBlock(text, owner, file), file);
   const root: BlockTable[] = isBlank(outside)
     ? [{ path: [], entries: { version: schema.version } }]
     : [];

@@ -64,6 +64,16 @@ describe('where statements are', () => {
     ]);
   });
 
+  test('comes with whether the key has an escape', () => {
+    const text = '["a\\u002e"]\n"b" = "\\n"\n\'c\\d\' = 1\nd . "\\"" = 2\n';
+    expect(statementsOf(text).map(({ isEscaped }) => isEscaped)).toEqual([
+      true,
+      false,
+      false,
+      true,
+    ]);
+  });
+
   test('ends for text that is no document', () => {
     fc.assert(
       fc.property(fc.stringMatching(/^[[\]{}="'#.,\\\n\r\t a1é]*$/, { size: 'large' }), (text) => {
