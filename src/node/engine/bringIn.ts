@@ -9,8 +9,8 @@ import { type ChangeOptions, needsRestart } from './configFile.ts';
 import { waitForQuiet } from './quiet.ts';
 import { restartAndWait } from './serving.ts';
 
-/** CRI-O takes over its runtimes within milliseconds; older ones do not at all. */
-const RELOAD_TIMEOUT_MS = 3_000;
+/** CRI-O takes over its runtimes within milliseconds, older ones not at all; k0s starts its containerd again. */
+const RELOAD_TIMEOUT_MS = { crio: 3_000, containerd: 20_000 } as const;
 const INTERVAL_MS = 50;
 
 /** Throws KATA_E_ENGINE_RESTART. */
@@ -34,7 +34,7 @@ async function reloaded(options: ChangeOptions, signal: AbortSignal): Promise<bo
     if (signal.aborted || toKataError(error).code === 'KATA_E_INTERNAL') throw error;
     return false;
   }
-  const deadline = performance.now() + RELOAD_TIMEOUT_MS;
+  const deadline = performance.now() + RELOAD_TIMEOUT_MS[options.engine.name];
   while (performance.now() < deadline) {
     if (!(await needsRestart(options, signal))) return true;
     await sleep(INTERVAL_MS, undefined, { signal });

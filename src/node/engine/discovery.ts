@@ -4,13 +4,14 @@
  *
  * Reads only. Everything it returns is a path on the host.
  */
+import { readFile } from 'node:fs/promises';
 import type { NodePlan } from '../../crds/nodePlan.ts';
 import { KataError } from '../../errors.ts';
 import { execOnHost } from '../host/exec.ts';
 import type { Host } from '../host/host.ts';
 import { existsOnHost, resolveOnHost } from '../host/hostFile.ts';
 import { flagValue, type HostProcess, listensOn, processesNamed, unitOf } from '../host/process.ts';
-import { unsupportedPreset } from './distributions/presets.ts';
+import { distributionOf, unsupportedEngine, unsupportedSystem } from './distributions/presets.ts';
 import { describeEngine, type Engine, ENGINE_NAMES, type EngineName, isAtLeast } from './engine.ts';
 import { kubeletSocket } from './kubelet.ts';
 
@@ -56,18 +57,55 @@ export async function discoverEngine(
   const name = wanted.type === 'crio' ? 'crio' : 'containerd';
   const socket = wanted.socket ?? (await kubeletSocket(host)) ?? DEFAULTS[name].socket;
   const process = await listenerOf(host, socket);
-  const preset = unsupportedPreset([
+  const paths = [
     socket,
     wanted.configPath ?? '',
     ...(process === undefined ? [] : [process.exe, configOf(process) ?? '']),
-  ]);
-  if (preset !== undefined) throw unsupported(preset);
+  ];
+  const problem = unsupportedSystem(await osRelease(host)) ?? unsupportedEngine(paths);
+  if (problem !== undefined) throw unsupported(problem);
   const engine =
     process === undefined
       ? await installedEngine(host, wanted, socket, signal)
       : await runningEngine(host, wanted, socket, process, signal);
   assertKnown(engine, wanted);
-  return engine;
+  return process === undefined ? engine : ofDistribution(host, engine, paths);
+}
+
+/** The engine of a distribution: who writes its file, and the unit that runs it as a part of something larger. */
+async function ofDistribution(
+  host: Host,
+  engine: Engine,
+  paths: readonly string[],
+): Promise<Engine> {
+  const distribution = distributionOf(paths);
+  if (distribution === undefined) return engine;
+  const { name, units, dropInDirectory } = distribution;
+  if (dropInDirectory !== undefined && !isAtLeast(engine, 2, 0))
+    throw unsupported({
+      name: `${name} with ${describeEngine(engine)}`,
+      cause:
+        'it merges drop-in files by rules of its own; from containerd 2.0 on they can be checked',
+    });
+  const unit = engine.unit ?? (await installedUnit(host, units));
+  return { ...engine, distribution: name, ...(unit === undefined ? {} : { unit }) };
+}
+
+async function installedUnit(host: Host, units: readonly string[]): Promise<string | undefined> {
+  for (const unit of units) {
+    const files = UNIT_DIRECTORIES.map((directory) => `${directory}/${unit}`);
+    if ((await firstExisting(host, files)) !== undefined) return unit;
+  }
+  return undefined;
+}
+
+async function osRelease(host: Host): Promise<string> {
+  for (const path of ['/etc/os-release', '/usr/lib/os-release']) {
+    const resolved = await resolveOnHost(host, path);
+    const text = await readFile(host.at(resolved), 'utf8').catch(() => undefined);
+    if (text !== undefined) return text;
+  }
+  return '';
 }
 
 /** The engine process that accepts connections on the socket. */
@@ -143,10 +181,7 @@ async function installedEngine(
   const { name, binaryPath } = found;
   const { unit } = DEFAULTS[name];
   const version = await versionOf(host, binaryPath, signal);
-  const unitFile = await firstExisting(
-    host,
-    UNIT_DIRECTORIES.map((directory) => `${directory}/${unit}`),
-  );
+  const unitFile = await installedUnit(host, [unit]);
   return {
     name,
     version,

@@ -1,6 +1,7 @@
 /**
  * What the rest of the node program knows of a container engine: which one, where, and how handlers are named.
  */
+import type { DistributionName } from './distributions/presets.ts';
 
 /** One handler to be served. Paths are on the host, absolute. */
 export interface HandlerRegistration {
@@ -25,6 +26,8 @@ export interface Engine {
   readonly configPath: string;
   /** Directory whose files are read after `configPath` (CRI-O). */
   readonly dropInDirectory?: string | undefined;
+  /** Who writes `configPath` at every start, when it is not the administrator. */
+  readonly distribution?: DistributionName | undefined;
   /** systemd unit that runs it; undefined when it is not run by systemd. */
   readonly unit?: string;
   /** CRI socket, path on the host. */

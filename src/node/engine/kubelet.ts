@@ -4,14 +4,15 @@
  * Reads the kubelet's arguments and its configuration files, nothing else of it.
  */
 import { readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import type { Host } from '../host/host.ts';
 import { flagValue, processesNamed } from '../host/process.ts';
+import { EMBEDDED_KUBELETS } from './distributions/presets.ts';
 
 /** Path of the socket on the host; undefined when no kubelet runs or it does not say. */
 export async function kubeletSocket(host: Host): Promise<string | undefined> {
   const [kubelet] = await processesNamed(host, new Set(['kubelet', 'hyperkube']));
-  if (kubelet === undefined) return undefined;
+  if (kubelet === undefined) return embeddedSocket(host);
   const { argv } = kubelet;
   const configured = await configuredEndpoint(
     host,
@@ -20,6 +21,14 @@ export async function kubeletSocket(host: Host): Promise<string | undefined> {
   );
   // The kubelet lets its flags win over its files.
   return socketPath(flagValue(argv, '--container-runtime-endpoint') ?? configured);
+}
+
+/** k3s and MicroK8s have their kubelet inside another program. */
+async function embeddedSocket(host: Host): Promise<string | undefined> {
+  const [program] = await processesNamed(host, new Set(EMBEDDED_KUBELETS.keys()));
+  if (program === undefined) return undefined;
+  const asked = socketPath(flagValue(program.argv, '--container-runtime-endpoint'));
+  return asked ?? EMBEDDED_KUBELETS.get(basename(program.exe));
 }
 
 async function configuredEndpoint(

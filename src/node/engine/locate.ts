@@ -12,7 +12,9 @@ import { textOf } from './containerd/edit.ts';
 import { dropInFile, mainFile } from './containerd/files.ts';
 import { segmentExpression } from './containerd/imports.ts';
 import { crioFile } from './crio/dropIn.ts';
-import { type Engine, isAtLeast } from './engine.ts';
+import { type Distribution, distributionNamed } from './distributions/presets.ts';
+import { templateFile } from './distributions/template.ts';
+import { type Engine, engineRelease, isAtLeast } from './engine.ts';
 import type { EngineFile } from './engineFile.ts';
 
 export interface Search {
@@ -30,13 +32,22 @@ export async function locateFile(
   signal: AbortSignal,
 ): Promise<EngineFile> {
   if (engine.name === 'crio') return crioFile(host, engine, owner);
-  const main = mainFile(host, engine, owner);
-  // containerd 1.x replaces the whole section of the CRI plugin by that of an imported file.
-  if (!isAtLeast(engine, 2, 0)) return main;
   const { bytes } = await readHostFile(host, engine.configPath);
   const text = textOf(bytes, engine.configPath);
-  if (findBlock(text, owner, engine.configPath) !== undefined) return main;
+  const distribution =
+    engine.distribution === undefined ? undefined : distributionNamed(engine.distribution);
+  const [major] = engineRelease(engine);
+  const template = distribution?.template?.(engine.configPath, major);
+  const main =
+    template === undefined
+      ? mainFile(host, engine, owner)
+      : await templateFile(host, engine, owner, template);
+  // containerd 1.x replaces the whole section of the CRI plugin by that of an imported file.
+  if (!isAtLeast(engine, 2, 0)) return main;
+  if (await holdsBlock(host, main.path, owner)) return main;
   const name = `kata-operator-${owner}.toml`;
+  const merged = mergedDirectory(text, distribution);
+  if (merged !== undefined) return dropInFile(host, engine, owner, join(merged, name), text);
   const patterns = patternsOf(text, engine).filter((pattern) =>
     segmentExpression(basename(pattern)).test(name),
   );
@@ -47,6 +58,17 @@ export async function locateFile(
   if (purpose === 'look') return main;
   const path = await firstUsable(host, engine, patterns, name, signal);
   return path === undefined ? main : dropInFile(host, engine, owner, path, text);
+}
+
+/** A file of somebody else's is read as text only: it may be a template. */
+async function holdsBlock(host: Host, path: string, owner: string): Promise<boolean> {
+  const { bytes } = await readHostFile(host, path);
+  return findBlock(textOf(bytes, path), owner, path) !== undefined;
+}
+
+/** The directory that the distribution merges, unless an administrator has taken the engine's file over. */
+function mergedDirectory(text: string, distribution: Distribution | undefined): string | undefined {
+  return /^# *k0s_managed=true *$/m.test(text) ? distribution?.dropInDirectory : undefined;
 }
 
 /**
@@ -72,7 +94,9 @@ async function firstUsable(
 ): Promise<string | undefined> {
   const present: string[] = [];
   for (const pattern of patterns)
-    if (await existsOnHost(host, dirname(pattern))) present.push(pattern);
+    // A distribution names its directory and leaves it to others to make it.
+    if (engine.distribution !== undefined || (await existsOnHost(host, dirname(pattern))))
+      present.push(pattern);
   if (present.length === 0) return undefined;
   const effective = await effectivePatterns(host, engine, signal);
   const followed = new Set(effective.map((entry) => absolute(entry, engine)));

@@ -4,6 +4,7 @@
  * Kept by the journal (the store is its business); never holds a line of the engine's configuration.
  */
 import { z } from 'zod';
+import { DISTRIBUTION_NAMES } from './distributions/presets.ts';
 import { ENGINE_NAMES } from './engine.ts';
 
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
@@ -16,6 +17,7 @@ export const engineRecord = z.object({
     version: z.string(),
     configPath: z.string(),
     dropInDirectory: z.string().optional(),
+    distribution: z.enum(DISTRIBUTION_NAMES).optional(),
     unit: z.string().optional(),
     socket: z.string(),
     binaryPath: z.string(),

@@ -41,10 +41,15 @@ export function systemdRestarter(host: Host, engine: Engine): EngineRestarter {
   return {
     unit,
     restart: (signal) => restartUnit(host, unit, RESTART_TIMEOUT_MS, signal),
-    ...(engine.name === 'crio'
-      ? { reload: (signal: AbortSignal) => reloadUnit(host, unit, RELOAD_TIMEOUT_MS, signal) }
-      : {}),
+    ...reloading(host, engine, unit),
   };
+}
+
+function reloading(host: Host, engine: Engine, unit: string): Pick<EngineRestarter, 'reload'> {
+  if (engine.name === 'crio')
+    return { reload: (signal) => reloadUnit(host, unit, RELOAD_TIMEOUT_MS, signal) };
+  // It watches its directory, and restarts its containerd.
+  return engine.distribution === 'k0s' ? { reload: () => Promise.resolve() } : {};
 }
 
 /** CRI's status of the running engine. Throws KATA_E_ENGINE_NOT_FOUND when it does not answer. */

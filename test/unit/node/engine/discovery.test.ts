@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { coerceVersion, discoverEngine } from '../../../../src/node/engine/discovery.ts';
-import { unsupportedPreset } from '../../../../src/node/engine/distributions/presets.ts';
+import { distributionOf } from '../../../../src/node/engine/distributions/presets.ts';
 import { endpointIn, kubeletSocket, socketPath } from '../../../../src/node/engine/kubelet.ts';
 import { hostAt } from '../../../../src/node/host/host.ts';
 
@@ -96,30 +96,6 @@ describe('the socket of kubelet', () => {
 describe('an engine that is not edited is refused by name, with the reason', () => {
   test.for([
     {
-      exe: '/var/lib/rancher/k3s/data/abc/bin/containerd',
-      argv: ['containerd', '-c', '/var/lib/rancher/k3s/agent/etc/containerd/config.toml'],
-      socket: '/run/k3s/containerd/containerd.sock',
-      name: /^k3s: /,
-    },
-    {
-      exe: '/var/lib/rancher/rke2/data/v1/bin/containerd',
-      argv: ['containerd', '-c', '/var/lib/rancher/rke2/agent/etc/containerd/config.toml'],
-      socket: '/run/k3s/containerd/containerd.sock',
-      name: /^RKE2: /,
-    },
-    {
-      exe: '/var/lib/k0s/bin/containerd',
-      argv: ['containerd', '--config=/etc/k0s/containerd.toml'],
-      socket: '/run/k0s/containerd.sock',
-      name: /^k0s: /,
-    },
-    {
-      exe: '/snap/microk8s/1/bin/containerd',
-      argv: ['containerd'],
-      socket: '/var/snap/microk8s/common/run/containerd.sock',
-      name: /^MicroK8s: /,
-    },
-    {
       exe: '/usr/bin/cri-dockerd',
       argv: ['cri-dockerd'],
       socket: '/run/cri-dockerd.sock',
@@ -142,6 +118,15 @@ describe('an engine that is not edited is refused by name, with the reason', () 
     await expect(work).rejects.toThrow(name);
   });
 
+  test.for([
+    { osRelease: 'NAME="Talos"\nID=talos\n', name: /^Talos Linux: .*system extension/ },
+    { osRelease: "ID='bottlerocket'\n", name: /^Bottlerocket: / },
+  ])('$osRelease', async ({ osRelease, name }) => {
+    await put('/usr/lib/os-release', osRelease);
+    await expect(discover()).rejects.toMatchObject({ code: 'KATA_E_ENGINE_UNSUPPORTED' });
+    await expect(discover()).rejects.toThrow(name);
+  });
+
   test('another engine than the one asked for', async () => {
     await expect(discover({ type: 'crio' })).rejects.toMatchObject({
       code: 'KATA_E_ENGINE_NOT_FOUND',
@@ -150,7 +135,7 @@ describe('an engine that is not edited is refused by name, with the reason', () 
 
   test('a plain containerd is none of them', () => {
     expect(
-      unsupportedPreset([
+      distributionOf([
         '/run/containerd/containerd.sock',
         '/etc/containerd/config.toml',
         '/usr/bin/containerd',
@@ -215,6 +200,73 @@ describe('the version', () => {
         binaryPath: '/usr/bin/containerd',
         running: false,
         unit: 'containerd.service',
+      });
+    } finally {
+      delete process.env['KATA_HELPER'];
+    }
+  });
+});
+
+describe('the engine of a distribution, as its documentation lays it out, is found with its file and unit', () => {
+  const k3s = '/run/k3s/containerd/containerd.sock';
+  test.for([
+    {
+      distribution: 'k3s',
+      kubelet: ['/var/lib/rancher/k3s/data/abc/bin/k3s', 'k3s', 'server'],
+      exe: '/var/lib/rancher/k3s/data/abc/bin/containerd',
+      config: ['-c', '/var/lib/rancher/k3s/agent/etc/containerd/config.toml'],
+      socket: k3s,
+      version: '1.7.27',
+    },
+    {
+      distribution: 'rke2',
+      kubelet: [
+        '/var/lib/rancher/rke2/data/v1/bin/kubelet',
+        'kubelet',
+        `--container-runtime-endpoint=unix://${k3s}`,
+      ],
+      exe: '/var/lib/rancher/rke2/data/v1/bin/containerd',
+      config: ['-c', '/var/lib/rancher/rke2/agent/etc/containerd/config.toml'],
+      socket: k3s,
+      version: '2.1.5',
+    },
+    {
+      distribution: 'k0s',
+      kubelet: [
+        '/var/lib/k0s/bin/kubelet',
+        'kubelet',
+        '--container-runtime-endpoint=unix:///run/k0s/containerd.sock',
+      ],
+      exe: '/var/lib/k0s/bin/containerd',
+      config: ['--config=/etc/k0s/containerd.toml'],
+      socket: '/run/k0s/containerd.sock',
+      version: '2.1.4',
+    },
+    {
+      distribution: 'microk8s',
+      kubelet: ['/snap/microk8s/7178/kubelite', 'kubelite'],
+      exe: '/snap/microk8s/7178/bin/containerd',
+      config: ['--config', '/var/snap/microk8s/7178/args/containerd.toml'],
+      socket: '/var/snap/microk8s/common/run/containerd.sock',
+      version: '1.6.36',
+    },
+  ])('$distribution', async ({ distribution, kubelet, exe, config, socket, version }) => {
+    const [program = '', ...argv] = kubelet;
+    await addProcess(5, program, argv);
+    await addProcess(9, exe, ['containerd', ...config], socket);
+    await put('/helper', `#!/bin/sh\necho "containerd x ${version} y"\n`);
+    await chmod(join(root, 'helper'), 0o755);
+    process.env['KATA_HELPER'] = join(root, 'helper');
+    try {
+      expect(await discover()).toMatchObject({
+        name: 'containerd',
+        distribution,
+        version,
+        socket,
+        binaryPath: exe,
+        configPath: config.at(-1)?.replace('--config=', ''),
+        unit: 'some.service',
+        running: true,
       });
     } finally {
       delete process.env['KATA_HELPER'];
