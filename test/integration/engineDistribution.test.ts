@@ -43,7 +43,7 @@ describe.for(ENGINE_RELEASES)('containerd %s of a distribution', (release) => {
   }
   async function renderMicrok8s(): Promise<void> {
     const template = await readFile(microk8sTemplate(), 'utf8');
-    await its.instance.write(template.replaceAll('${SNAPSHOTTER}', 'overlayfs'));
+    await its.instance.write(template.replace('${REGISTRY}', 'registry.example'));
   }
 
   function options(
@@ -105,9 +105,7 @@ describe.for(ENGINE_RELEASES)('containerd %s of a distribution', (release) => {
 
   test('MicroK8s has its template extended, and one that is missing is not made up', async () => {
     await its.create();
-    const template = its.admin
-      .text(its.instance)
-      .replace('[grpc]', 'plugins."io.containerd.internal.v1.opt".path = "${SNAPSHOTTER}"\n[grpc]');
+    const template = its.admin.text(its.instance).replace('registry.example', '${REGISTRY}');
     await writeFile(microk8sTemplate(), template);
     const store = await started(renderMicrok8s);
     const microk8s = options('microk8s', renderMicrok8s, store);
