@@ -11,6 +11,7 @@ import { customResourceDefinition, KINDS } from '../src/crds/generate/customReso
 import { kindReference } from '../src/crds/generate/reference.ts';
 import { chartReadme } from './chartReadme.ts';
 import { errorReference } from './errorReference.ts';
+import { outputSchema } from './outputSchema.ts';
 import { runtimeReference } from './runtimeReference.ts';
 
 /** Deterministic YAML, safe for parsers of YAML 1.1 too. */
@@ -36,6 +37,7 @@ export async function generatedFiles(top: string): Promise<Map<string, string>> 
     files.set(`docs/reference/${kind.singular}.md`, kindReference(kind));
   }
   files.set('docs/reference/errors.md', errorReference());
+  files.set('docs/reference/kata-node.schema.json', outputSchema());
   files.set('docs/reference/runtimes.md', runtimeReference());
   files.set(
     `${CHART}/README.md`,

@@ -44,4 +44,6 @@ export interface StageContext {
   readonly observe: StepObserver;
   /** Remove also what sandboxes still run from. */
   readonly force?: boolean;
+  /** How long a removal waits for sandboxes that are about to end. */
+  readonly sandboxPatienceMs?: number;
 }

@@ -25,8 +25,12 @@ const INTERVAL_MS = 500;
 const MAX_SHOWN = 5;
 
 /** Waits a little for what is about to end. Throws KATA_E_IN_USE, which names the first few. */
-export async function requireUnused(host: Host, signal: AbortSignal): Promise<void> {
-  const deadline = performance.now() + PATIENCE_MS;
+export async function requireUnused(
+  host: Host,
+  signal: AbortSignal,
+  patienceMs = PATIENCE_MS,
+): Promise<void> {
+  const deadline = performance.now() + patienceMs;
   for (;;) {
     const users = await usersOfVersions(host);
     if (users.length === 0) return;

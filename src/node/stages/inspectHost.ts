@@ -1,6 +1,7 @@
 /**
  * Commands that only look, with a plan: `plan` (what `apply` would do) and `verify` (is everything as it asks).
  */
+import { z } from 'zod';
 import type { NodeResult } from '../../crds/nodeResult.ts';
 import { KataError } from '../../errors.ts';
 import { StateFile } from '../transaction/journal.ts';
@@ -10,13 +11,18 @@ import { prepareActivation } from './activate.ts';
 import type { StageContext } from './context.ts';
 import { ResultBuilder, StageFailure, asFailure } from './resultBuilder.ts';
 
+export const plannedSteps = z.object({
+  /** False when the artifacts are not on the host: then nothing can be told of the steps. */
+  staged: z.boolean(),
+  steps: z.array(z.object({ step: z.string(), wouldChange: z.boolean() })),
+});
+export type PlannedSteps = z.infer<typeof plannedSteps>;
+
 /** `plan`: which steps of `activate` would change something. The version must be staged to tell. */
-export async function planned(
-  context: StageContext,
-): Promise<{ step: string; wouldChange: boolean }[]> {
+export async function planned(context: StageContext): Promise<PlannedSteps['steps']> {
   const builder = new ResultBuilder('activate', context);
   const { steps } = await prepareActivation(context, builder, new StateFile(context.host));
-  const answers: { step: string; wouldChange: boolean }[] = [];
+  const answers: PlannedSteps['steps'] = [];
   for (const step of steps)
     answers.push({ step: step.name, wouldChange: !(await step.check(context.signal)) });
   return answers;

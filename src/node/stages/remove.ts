@@ -63,7 +63,8 @@ async function removeLocked(
     return found;
   });
   const state = known ?? EMPTY_STATE;
-  if (context.force !== true) await builder.timed('Sandboxes', () => requireUnused(host, signal));
+  if (context.force !== true)
+    await builder.timed('Sandboxes', () => requireUnused(host, signal, context.sandboxPatienceMs));
   const engine = await builder.timed('Engine', () => engineToRestore(context, state));
   const steps = engine === undefined ? [] : engineSteps(context, engine, journal);
   if (engine !== undefined) builder.facts.engine = engineFacts(engine);
