@@ -1,6 +1,6 @@
 /** docs/reference/runtimes.md from the catalogue. Owns the layout; the facts are those of src/kata. */
-import { ARCHITECTURES, CATALOGUE, type CatalogueEntry } from '../src/kata/catalogue.ts';
-import { DEFAULT_RUNTIMES } from '../src/crds/kataDeployment.ts';
+import { CATALOGUE, type CatalogueEntry } from '../src/kata/catalogue.ts';
+import { ARCHITECTURES, DEFAULT_RUNTIMES } from '../src/crds/kataDeployment.ts';
 
 const HEAD = `<!-- Generated from src/kata/catalogue.ts by "npm run generate". Do not edit. -->
 

@@ -2,8 +2,8 @@
  * The same interface to a kind cluster, for machines with kind, Docker and a registry.
  *
  * Owns the calls to kind. It must never be needed by the harness's own cluster. kind's nodes are
- * privileged containers with images of a registry: where there is neither, as on small build machines,
- * this path cannot run and is not tested.
+ * privileged containers with images of a registry: where there is neither, this path cannot run, and it
+ * is not tested.
  */
 import { dirname, join } from 'node:path';
 import { mkdir } from 'node:fs/promises';

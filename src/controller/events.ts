@@ -4,19 +4,7 @@
  * whole. The recorder removes duplicates by (object, reason, note).
  */
 import { API_VERSION } from '../crds/names.ts';
-
-export interface EventDraft {
-  readonly regarding: {
-    readonly apiVersion: string;
-    readonly kind: string;
-    readonly name: string;
-    readonly uid?: string;
-  };
-  readonly type: 'Normal' | 'Warning';
-  readonly reason: string;
-  readonly action: string;
-  readonly note: string;
-}
+import type { EventDraft } from '../kube/events.ts';
 
 interface Subject {
   readonly name: string;

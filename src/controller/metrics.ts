@@ -3,7 +3,7 @@
  * dashboards fit; labels are bounded: no node and no object name.
  */
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client';
-import { PHASES } from '../crds/kataNode.ts';
+import { PHASES, type Phase } from '../crds/kataNode.ts';
 
 export class Metrics {
   readonly registry = new Registry();
@@ -55,7 +55,14 @@ export class Metrics {
     collectDefaultMetrics({ register: this.registry });
     for (const result of ['success', 'error', 'requeue_after'])
       this.reconcileTotal.inc({ controller: CONTROLLER, result }, 0);
-    for (const phase of PHASES) this.nodes.set({ phase }, 0);
+    this.showNodes([]);
+  }
+
+  /** The phase of every node. One that no node is in is zero, not absent. */
+  showNodes(phases: readonly Phase[]): void {
+    const counts = new Map<Phase, number>();
+    for (const phase of phases) counts.set(phase, (counts.get(phase) ?? 0) + 1);
+    for (const phase of PHASES) this.nodes.set({ phase }, counts.get(phase) ?? 0);
   }
 }
 

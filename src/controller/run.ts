@@ -135,10 +135,5 @@ function refresh(
   metrics.leader.set({ name: options.leaderElectionId }, elector.isLeader() ? 1 : 0);
   for (const [kind, ageMs] of Object.entries(cache.eventAgesMs()))
     metrics.watchAge.set({ kind }, ageMs / 1000);
-  const counts = new Map<string, number>();
-  for (const { status } of cache.kataNodes.list()) {
-    if (status !== undefined) counts.set(status.phase, (counts.get(status.phase) ?? 0) + 1);
-  }
-  metrics.nodes.reset();
-  for (const [phase, count] of counts) metrics.nodes.set({ phase }, count);
+  metrics.showNodes(cache.kataNodes.list().flatMap(({ status }) => status?.phase ?? []));
 }

@@ -2,7 +2,7 @@
  * The writes that a decision may ask for, as data: decide returns them, act performs them in order.
  * Only what is needed to reach the wanted state is ever in the list: no change, no write.
  */
-import type { EventDraft } from './events.ts';
+import type { EventDraft } from '../kube/events.ts';
 
 /** Kinds of objects that the controller writes; act maps them to resources. */
 export type WrittenKind =

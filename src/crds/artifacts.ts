@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { absolutePath, cel, form, reference, url } from './primitives.ts';
 
+/** Go's names of the architectures that Kata is released for. */
 export const ARCHITECTURES = ['amd64', 'arm64', 's390x', 'ppc64le'] as const;
 export const architecture = z.enum(ARCHITECTURES);
 

@@ -5,7 +5,7 @@
 import { z } from 'zod';
 
 /**
- * Waiting → Claimed → Preflight → Staged → Active → Verified → Ready (DESIGN: rollout).
+ * Waiting → Claimed → Preflight → Staged → Active → Verified → Ready.
  * A phase names the last thing that is true of the node. `Cordoned`, `Drained`, `Uncordoned` come with drain.
  */
 export const PHASES = [

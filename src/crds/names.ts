@@ -22,7 +22,6 @@ export const LABEL = {
   deployment: `${GROUP}/deployment`,
   managedBy: 'app.kubernetes.io/managed-by',
   component: 'app.kubernetes.io/component',
-  name: 'app.kubernetes.io/name',
 } as const;
 
 export const MANAGED_BY = 'kata-operator';

@@ -12,12 +12,6 @@ import {
   type KataDeploymentSpec,
   type KataDeploymentStatus,
 } from './kataDeployment.ts';
-import {
-  kataNodeSpec,
-  kataNodeStatus,
-  type KataNodeSpec,
-  type KataNodeStatus,
-} from './kataNode.ts';
 
 const objectMeta = z.object({
   name: z.string(),
@@ -39,33 +33,15 @@ export interface KataDeployment {
   readonly status: KataDeploymentStatus | undefined;
 }
 
-export interface KataNode {
-  readonly metadata: ObjectMeta;
-  readonly spec: KataNodeSpec;
-  readonly status: KataNodeStatus | undefined;
-}
-
 const kataDeployment = z.object({
   metadata: objectMeta,
   spec: kataDeploymentSpec.prefault({}),
   status: kataDeploymentStatus.optional().catch(undefined),
 });
 
-const kataNode = z.object({
-  metadata: objectMeta,
-  spec: kataNodeSpec,
-  status: kataNodeStatus.optional().catch(undefined),
-});
-
 /** A KataDeployment as the API server sends it. Throws KATA_E_SPEC_INVALID with the path of the first wrong field. */
 export function parseKataDeployment(raw: unknown): KataDeployment {
   const { metadata, spec, status } = parsed(kataDeployment, raw);
-  return { metadata, spec, status };
-}
-
-/** A KataNode as the API server sends it. Throws KATA_E_SPEC_INVALID. */
-export function parseKataNode(raw: unknown): KataNode {
-  const { metadata, spec, status } = parsed(kataNode, raw);
   return { metadata, spec, status };
 }
 

@@ -7,9 +7,8 @@
  * Paths are relative to a version's directory (`/opt/kata` in the archives). Quantities are in Kubernetes'
  * canonical form, so that what is applied equals what is read back.
  */
+import { ARCHITECTURES } from '../crds/artifacts.ts';
 
-/** Go's names of the architectures that Kata is released for. */
-export const ARCHITECTURES = ['amd64', 'arm64', 's390x', 'ppc64le'] as const;
 export type Architecture = (typeof ARCHITECTURES)[number];
 
 export interface CatalogueEntry {
@@ -35,9 +34,6 @@ export interface CatalogueEntry {
   /** Counted resources that one sandbox takes: part of the overhead, where the node offers them. */
   readonly extendedResources?: Readonly<Record<string, string>>;
 }
-
-/** What a KataDeployment without `runtimes` installs, as far as the artifacts hold it. */
-export const DEFAULT_RUNTIMES: readonly string[] = ['qemu', 'clh', 'fc'];
 
 type Variation = Partial<
   Pick<CatalogueEntry, 'snapshotter' | 'hypervisorPath' | 'nodeSelector' | 'extendedResources'>

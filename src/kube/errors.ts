@@ -124,11 +124,6 @@ export function isConflict(thrown: unknown): boolean {
   return thrown.status === 422 && thrown.causes.some((cause) => cause.field === 'metadata.uid');
 }
 
-/** A server-side apply met a field that another manager owns. */
-export function isFieldManagerConflict(thrown: unknown): boolean {
-  return conflictingFields(thrown).length > 0;
-}
-
 /** Paths of the fields that other managers own, as `.metadata.labels.example.com/name`. Empty for any other failure. */
 export function conflictingFields(thrown: unknown): string[] {
   if (!(thrown instanceof ApiError) || thrown.status !== 409) return [];
@@ -139,10 +134,6 @@ export function conflictingFields(thrown: unknown): string[] {
 
 export function isAlreadyExists(thrown: unknown): boolean {
   return thrown instanceof ApiError && thrown.status === 409 && thrown.reason === 'AlreadyExists';
-}
-
-export function isForbidden(thrown: unknown): boolean {
-  return thrown instanceof ApiError && thrown.status === 403;
 }
 
 /** The resourceVersion or continue token is too old: list again. */

@@ -12,15 +12,6 @@ export interface Resource {
   readonly namespaced: boolean;
 }
 
-export interface OwnerReference {
-  apiVersion: string;
-  kind: string;
-  name: string;
-  uid: string;
-  controller?: boolean;
-  blockOwnerDeletion?: boolean;
-}
-
 export interface ObjectMeta {
   name: string;
   namespace?: string;
@@ -30,7 +21,6 @@ export interface ObjectMeta {
   labels?: Record<string, string>;
   annotations?: Record<string, string>;
   finalizers?: string[];
-  ownerReferences?: OwnerReference[];
   creationTimestamp?: string;
   deletionTimestamp?: string;
 }
@@ -84,41 +74,6 @@ export function objectKey(metadata: ObjectRef): string {
     : `${metadata.namespace}/${metadata.name}`;
 }
 
-export function splitKey(key: string): ObjectRef {
-  const slash = key.indexOf('/');
-  return slash < 0 ? { name: key } : { namespace: key.slice(0, slash), name: key.slice(slash + 1) };
-}
-
-/**
- * Metadata with the parts that identify and describe an object. Drops managedFields, which is often
- * half of an object, and annotations unless named.
- */
-export function trimMeta(
-  metadata: ObjectMeta,
-  keep: { annotations?: readonly string[] } = {},
-): ObjectMeta {
-  const trimmed: ObjectMeta = { name: metadata.name };
-  if (metadata.namespace !== undefined) trimmed.namespace = metadata.namespace;
-  if (metadata.uid !== undefined) trimmed.uid = metadata.uid;
-  if (metadata.resourceVersion !== undefined) trimmed.resourceVersion = metadata.resourceVersion;
-  if (metadata.generation !== undefined) trimmed.generation = metadata.generation;
-  if (metadata.labels !== undefined) trimmed.labels = metadata.labels;
-  if (metadata.finalizers !== undefined) trimmed.finalizers = metadata.finalizers;
-  if (metadata.ownerReferences !== undefined) trimmed.ownerReferences = metadata.ownerReferences;
-  if (metadata.creationTimestamp !== undefined) {
-    trimmed.creationTimestamp = metadata.creationTimestamp;
-  }
-  if (metadata.deletionTimestamp !== undefined) {
-    trimmed.deletionTimestamp = metadata.deletionTimestamp;
-  }
-  const kept = (keep.annotations ?? []).flatMap((name) => {
-    const value = metadata.annotations?.[name];
-    return value === undefined ? [] : [[name, value] as const];
-  });
-  if (kept.length > 0) trimmed.annotations = Object.fromEntries(kept);
-  return trimmed;
-}
-
 const core = (kind: string, plural: string, namespaced: boolean): Resource => ({
   group: '',
   version: 'v1',
@@ -128,11 +83,8 @@ const core = (kind: string, plural: string, namespaced: boolean): Resource => ({
 });
 
 export const NODES = core('Node', 'nodes', false);
-export const NAMESPACES = core('Namespace', 'namespaces', false);
 export const PODS = core('Pod', 'pods', true);
 export const CONFIG_MAPS = core('ConfigMap', 'configmaps', true);
-export const SERVICES = core('Service', 'services', true);
-export const SERVICE_ACCOUNTS = core('ServiceAccount', 'serviceaccounts', true);
 
 export const DAEMON_SETS: Resource = {
   group: 'apps',

@@ -121,11 +121,6 @@ export class WorkQueue {
     return this.#queue.size;
   }
 
-  /** Keys being worked on. */
-  get inProgress(): number {
-    return this.#processing.size;
-  }
-
   #handOut(): void {
     for (const key of this.#queue) {
       const take = this.#takers.shift();

@@ -2,7 +2,8 @@
  * What the controller remembers of each object: a small frozen view, made once when an object arrives.
  * A Node of 18 KB becomes 1 KB; nothing that is not decided upon is kept.
  *
- * Must never throw for an odd object of somebody else: what does not parse becomes undefined.
+ * Throws for an object of a form that the API server would not take: the reflector logs it and keeps what it knew of
+ * the object. The specification of a KataDeployment is parsed later, where a bad one can be answered.
  */
 import { z } from 'zod';
 import {
@@ -56,7 +57,6 @@ export interface KataDeploymentView {
   readonly generation: number;
   readonly createdAtMs: number;
   readonly deleting: boolean;
-  readonly deletedAtMs: number | undefined;
   readonly finalizers: readonly string[];
   /** Not parsed yet: a bad spec must become a condition, not a lost object. */
   readonly spec: unknown;
@@ -145,7 +145,6 @@ export function kataDeploymentView(raw: KubeObject): KataDeploymentView {
     generation: raw.metadata.generation ?? 0,
     createdAtMs: timeMs(raw.metadata.creationTimestamp) ?? 0,
     deleting: raw.metadata.deletionTimestamp !== undefined,
-    deletedAtMs: timeMs(raw.metadata.deletionTimestamp),
     finalizers: raw.metadata.finalizers ?? [],
     spec: raw['spec'],
     status: raw['status'],

@@ -3,6 +3,7 @@
  */
 import type { KataNodeSpec } from '../../crds/kataNode.ts';
 import type { Observed } from '../deployment/observed.ts';
+import type { EventDraft } from '../../kube/events.ts';
 import * as events from '../events.ts';
 import type { Write } from '../writes.ts';
 import { FAILED } from './assess.ts';
@@ -66,7 +67,7 @@ function transitionEvents({ kataNode, status }: Member): Write[] {
       before.attempt === status.attempt)
   )
     return [];
-  const write = (event: events.EventDraft): Write[] => [{ verb: 'event', event }];
+  const write = (event: EventDraft): Write[] => [{ verb: 'event', event }];
   if (status.phase === 'Ready') return write(events.nodeReady(kataNode, status.handlers ?? []));
   if (status.error === undefined) return [];
   const { step, reason, message, remedy } = status.error;

@@ -7,7 +7,11 @@
  */
 import { createHash } from 'node:crypto';
 import { KataError } from '../../errors.ts';
-import type { KataDeploymentSpec, RuntimeSpec } from '../../crds/kataDeployment.ts';
+import {
+  DEFAULT_RUNTIMES,
+  type KataDeploymentSpec,
+  type RuntimeSpec,
+} from '../../crds/kataDeployment.ts';
 import { REMOVE } from '../../crds/names.ts';
 import {
   PLAN_VERSION,
@@ -15,12 +19,7 @@ import {
   type PlanArtifacts,
   type PlanRuntime,
 } from '../../crds/nodePlan.ts';
-import {
-  DEFAULT_RUNTIMES,
-  findRuntime,
-  nearestName,
-  type CatalogueEntry,
-} from '../../kata/catalogue.ts';
+import { findRuntime, nearestName, type CatalogueEntry } from '../../kata/catalogue.ts';
 
 export interface Revision {
   /** Ten hexadecimal characters, or `remove`. */

@@ -5,7 +5,7 @@ import { loadKubeConfig } from '../../../src/kube/config.ts';
 import {
   isAlreadyExists,
   isConflict,
-  isFieldManagerConflict,
+  conflictingFields,
   isNotFound,
 } from '../../../src/kube/errors.ts';
 import { EventRecorder } from '../../../src/kube/events.ts';
@@ -109,7 +109,7 @@ describe('KubeClient with a real API server', () => {
     const other = { ...configMap('shared'), data: { both: '2' } };
     await expect(
       client.apply(CONFIG_MAPS, other, { fieldManager: 'two' }, signal),
-    ).rejects.toSatisfy(isFieldManagerConflict);
+    ).rejects.toSatisfy((thrown) => conflictingFields(thrown).length === 1);
     const fewer = { ...configMap('shared'), data: { both: '1' } };
     const after = await client.apply(CONFIG_MAPS, fewer, { fieldManager: 'one' }, signal);
     expect(after['data']).toEqual({ both: '1' });

@@ -4,7 +4,6 @@ import { load } from 'js-yaml';
 import { describe, expect, test } from 'vitest';
 import { chartReadme } from '../../../build/chartReadme.ts';
 import { generatedFiles, yaml } from '../../../build/generated.ts';
-import * as crds from '../../../src/crds/kataDeployment.ts';
 import { parseKataDeploymentSpec } from '../../../src/crds/parse.ts';
 import { ERRORS } from '../../../src/errors.ts';
 import * as catalogue from '../../../src/kata/catalogue.ts';
@@ -67,14 +66,6 @@ describe('the README of a chart', () => {
 });
 
 describe('the schemas, which know nothing of the catalogue,', () => {
-  test('have the same default runtimes', () => {
-    expect(crds.DEFAULT_RUNTIMES).toEqual(catalogue.DEFAULT_RUNTIMES);
-  });
-
-  test('have the same architectures', () => {
-    expect(crds.ARCHITECTURES).toEqual(catalogue.ARCHITECTURES);
-  });
-
   test('admit every name of the catalogue', () => {
     const runtimes = catalogue.CATALOGUE.map(({ name }) => ({ name }));
     expect(parseKataDeploymentSpec({ runtimes }).runtimes).toHaveLength(runtimes.length);

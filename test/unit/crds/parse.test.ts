@@ -1,10 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import {
-  parseKataDeployment,
-  parseKataDeploymentSpec,
-  parseKataNode,
-} from '../../../src/crds/parse.ts';
+import { parseKataDeployment, parseKataDeploymentSpec } from '../../../src/crds/parse.ts';
 import { KataError } from '../../../src/errors.ts';
 import { FULL_SPEC } from './fullSpec.ts';
 import { INVALID_SPECS } from './invalidSpecs.ts';
@@ -115,23 +111,5 @@ describe('an invalid KataDeployment', () => {
       spec: { artifacts: { sources: [{ url, sha256: 'a'.repeat(64) }] } },
     });
     expect(error.message + error.remedy).not.toContain('hunter2');
-  });
-});
-
-describe('a KataNode is read', () => {
-  const spec = { deployment: 'kata', nodeUID: 'u' };
-
-  test('with its status', () => {
-    const node = parseKataNode({
-      metadata,
-      spec,
-      status: { phase: 'Ready', handlers: ['kata-fc'] },
-    });
-    expect(node.spec).toMatchObject(spec);
-    expect(node.status).toMatchObject({ phase: 'Ready', handlers: ['kata-fc'] });
-  });
-
-  test('without its status when the phase is unknown', () => {
-    expect(parseKataNode({ metadata, spec, status: { phase: 'Dancing' } }).status).toBeUndefined();
   });
 });

@@ -1,13 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import {
-  ARCHITECTURES,
-  CATALOGUE,
-  DEFAULT_RUNTIMES,
-  editDistance,
-  findRuntime,
-  nearestName,
-} from '../../../src/kata/catalogue.ts';
+import { ARCHITECTURES, DEFAULT_RUNTIMES } from '../../../src/crds/kataDeployment.ts';
+import { CATALOGUE, editDistance, findRuntime, nearestName } from '../../../src/kata/catalogue.ts';
 
 describe('the catalogue of runtimes', () => {
   it('names every runtime once, on architectures that Kata is released for', () => {

@@ -3,8 +3,7 @@ import { KubeClient } from '../../../src/kube/client.ts';
 import {
   isAlreadyExists,
   isConflict,
-  isFieldManagerConflict,
-  isForbidden,
+  conflictingFields,
   isNotFound,
 } from '../../../src/kube/errors.ts';
 import {
@@ -14,8 +13,6 @@ import {
   objectKey,
   PODS,
   resourcePath,
-  splitKey,
-  trimMeta,
   type KubeObject,
 } from '../../../src/kube/resource.ts';
 import { createTransport, type Transport } from '../../../src/kube/transport.ts';
@@ -81,7 +78,7 @@ describe('KubeClient', () => {
     const labels = { metadata: { name: 'worker-1', uid: '0a', labels: { a: 'b' } } };
     const thrown = await rejection(client.apply(NODES, labels, { fieldManager: 'test' }, signal));
     expect(isConflict(thrown)).toBe(true);
-    expect(isFieldManagerConflict(thrown)).toBe(false);
+    expect(conflictingFields(thrown)).toEqual([]);
     expect(server.received[0]?.body).toContain('"uid":"0a"');
     expect(server.received).toHaveLength(1);
   });
@@ -109,7 +106,7 @@ describe('KubeClient', () => {
     const thrown = await rejection(
       client.apply(NODES, { metadata: { name: 'worker-1' } }, { fieldManager: 'test' }, signal),
     );
-    expect(isFieldManagerConflict(thrown)).toBe(true);
+    expect(conflictingFields(thrown)).toEqual(['.metadata.labels.a']);
     expect(thrown).toMatchObject({ causes, retryable: false });
   });
 
@@ -238,13 +235,12 @@ describe('KubeClient', () => {
     [404, 'NotFound', isNotFound],
     [409, 'Conflict', isConflict],
     [409, 'AlreadyExists', isAlreadyExists],
-    [403, 'Forbidden', isForbidden],
   ])('recognises %i %s', async (code, reason, recognise) => {
     server.on(`GET ${NODE}`, failure(code, reason, 'no'));
     const thrown = await rejection(client.get(NODES, { name: 'worker-1' }, signal));
-    expect(
-      [isNotFound, isConflict, isAlreadyExists, isForbidden].filter((is) => is(thrown)),
-    ).toEqual([recognise]);
+    expect([isNotFound, isConflict, isAlreadyExists].filter((is) => is(thrown))).toEqual([
+      recognise,
+    ]);
     expect(thrown).toMatchObject({
       message: `GET ${NODE}: ${code} ${reason}: no`,
       retryable: false,
@@ -301,33 +297,8 @@ describe('objectKey', () => {
   it.each([
     ['a', { name: 'a' }],
     ['n/a', { namespace: 'n', name: 'a' }],
-  ])('is %s, and splitKey takes it apart again', (key, ref) => {
+  ])('is %s', (key, ref) => {
     expect(objectKey(ref)).toBe(key);
-    expect(splitKey(key)).toEqual(ref);
-  });
-});
-
-describe('trimMeta', () => {
-  it('keeps what identifies and describes an object, and the annotations that are named', () => {
-    const described = {
-      name: 'a',
-      namespace: 'n',
-      uid: 'u',
-      resourceVersion: '1',
-      generation: 2,
-      labels: { l: '1' },
-      finalizers: ['f'],
-      ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'o', uid: 'ou' }],
-      creationTimestamp: '2026-01-01T00:00:00Z',
-      deletionTimestamp: '2026-01-02T00:00:00Z',
-    };
-    const annotations = { keep: '1', drop: '2' };
-    const read = { ...described, annotations, managedFields: [{}], selfLink: '/x' };
-    expect(trimMeta(read, { annotations: ['keep', 'absent'] })).toEqual({
-      ...described,
-      annotations: { keep: '1' },
-    });
-    expect(trimMeta(read)).toEqual(described);
   });
 });
 

@@ -18,7 +18,7 @@ import {
 } from '../../../../src/controller/cache/views.ts';
 import { decide } from '../../../../src/controller/deployment/decide.ts';
 import type { Observed, ParsedSpec } from '../../../../src/controller/deployment/observed.ts';
-import type { EventDraft } from '../../../../src/controller/events.ts';
+import type { EventDraft } from '../../../../src/kube/events.ts';
 import { contentOf, daemonSetContent } from '../../../../src/controller/revision/served.ts';
 import { runtimeClassContent } from '../../../../src/controller/runtimeclass/desired.ts';
 import type { Manifest, Write } from '../../../../src/controller/writes.ts';
@@ -114,7 +114,7 @@ export class World {
   }
 
   delete(): void {
-    this.deployment = { ...this.#mustHaveDeployment(), deleting: true, deletedAtMs: this.nowMs };
+    this.deployment = { ...this.#mustHaveDeployment(), deleting: true };
   }
 
   annotateKataNode(name: string, annotations: Record<string, string>): void {
@@ -452,7 +452,6 @@ export class World {
       generation,
       createdAtMs: START_MS,
       deleting: false,
-      deletedAtMs: undefined,
       finalizers: [],
       spec,
       status: undefined,
