@@ -57,6 +57,7 @@ export interface Ran {
   readonly killed: boolean;
   readonly code: number | null;
   readonly result: NodeResult | undefined;
+  readonly stdout: string;
   readonly stderr: string;
   readonly calls: readonly DiskCall[];
 }
@@ -262,7 +263,7 @@ export class CrashHost {
     await rm(log, { force: true });
     const killed = child.signalCode === 'SIGKILL';
     const result = killed ? undefined : resultOf(stdout);
-    return { killed, code: child.exitCode, result, stderr, calls };
+    return { killed, code: child.exitCode, result, stdout, stderr, calls };
   }
 }
 

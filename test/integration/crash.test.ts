@@ -1,34 +1,44 @@
 /**
- * The real program, interrupted at calls that change the disk: a sample of what `npm run bench -- crash` does
- * completely. A failure names the point; the same point can be examined again alone.
+ * The real program on a host in a directory, with a real containerd as the judge of its configuration: interrupted at
+ * calls that change the disk (a sample of what `npm run bench -- crash` does), at odds with another run, and where
+ * somebody else has been. A failure names the point; the same point can be examined again alone.
  */
+import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CrashHost, prepareTools } from '../../bench/crash/host.ts';
+import { CONFIG } from '../../bench/crash/engine.ts';
+import { ADMIN_CONFIG, CrashHost, prepareTools } from '../../bench/crash/host.ts';
+import { snapshotOf, wrongAfterRemoval, type Snapshot } from '../../bench/crash/invariants.ts';
 import { allPoints, describePoint, sample } from '../../bench/crash/points.ts';
 import { Laboratory, SCENARIOS } from '../../bench/crash/scenarios.ts';
 
 const SEED = 20261121;
-const POINTS_PER_SCENARIO = 4;
+const POINTS_PER_SCENARIO = 2;
+
+let tools: Awaited<ReturnType<typeof prepareTools>>;
+let host: CrashHost;
+let laboratory: Laboratory;
+let clean: Snapshot;
+
+beforeAll(async () => {
+  tools = await prepareTools();
+  host = await CrashHost.create(tools);
+  clean = await snapshotOf(host.root);
+  laboratory = await Laboratory.create(host);
+});
+afterAll(async () => {
+  await host.dispose();
+  await tools.dispose();
+});
+
+const config = (): Promise<string> => readFile(join(host.root, CONFIG), 'utf8');
+const served = (): string[] =>
+  Object.keys(host.engine.loaded ?? {}).filter((handler) => handler.startsWith('kata'));
 
 describe('a host on which a run was interrupted', () => {
-  let tools: Awaited<ReturnType<typeof prepareTools>> | undefined;
-  let host: CrashHost | undefined;
-  let laboratory: Laboratory | undefined;
-
-  beforeAll(async () => {
-    tools = await prepareTools();
-    host = await CrashHost.create(tools);
-    laboratory = await Laboratory.create(host);
-  });
-  afterAll(async () => {
-    await host?.dispose();
-    await tools?.dispose();
-  });
-
   test.for(SCENARIOS)(
     'is right at once, after the next run and after removal: $name',
     async (scenario) => {
-      if (laboratory === undefined) throw new Error('there is no host');
       const points = allPoints(scenario, await laboratory.callsOf(scenario));
       for (const point of sample(points, POINTS_PER_SCENARIO, SEED)) {
         const { reached, wrong, where } = await laboratory.examine(point);
@@ -41,4 +51,87 @@ describe('a host on which a run was interrupted', () => {
       }
     },
   );
+
+  test('goes back to the old configuration when the run that goes on finds that the engine does not start', async () => {
+    await host.bringBack('r1');
+    const before = await config();
+    const undisturbed = await host.kataNode(['apply', '--attempt', 'a'], 'r2');
+    const renamed = undisturbed.calls.find(
+      ({ name, path }) => name === 'rename' && path === CONFIG,
+    );
+    await host.bringBack('r1');
+    // The file has changed, and the engine was not restarted yet.
+    const at = (renamed?.number ?? 0) + 2;
+    await host.kataNode(['apply', '--attempt', 'a'], 'r2', { at, fault: 'kill' });
+    expect(await config()).not.toBe(before);
+    host.engine.failingRestarts = 1;
+    const again = await host.kataNode(['apply', '--attempt', 'b'], 'r2');
+    expect(again.result).toMatchObject({
+      outcome: 'rolledBack',
+      error: { code: 'KATA_E_ENGINE_RESTART', step: 'EngineRestart' },
+    });
+    expect(await config()).toBe(before);
+    expect(served()).toEqual(['kata-fc']);
+  });
+
+  test('is explained by status: what was interrupted, what is served, and what to do', async () => {
+    await host.bringBack('r1');
+    await host.kataNode(['apply', '--attempt', 'a'], 'r2', { restart: 'asked' });
+    const { stdout } = await host.kataNode(['status'], 'r2');
+    expect(JSON.parse(stdout)).toMatchObject({
+      phase: 'Interrupted',
+      active: { revision: 'r1' },
+      transaction: { stage: 'activate', revision: 'r2', attempt: 'a' },
+      next: expect.stringContaining('kata-node rollback returns to revision r1') as string,
+    });
+    expect((await host.kataNode(['rollback'], 'r2')).result).toMatchObject({
+      outcome: 'done',
+      revision: 'r1',
+    });
+    expect(served()).toEqual(['kata-fc']);
+  });
+});
+
+describe('two runs at once', () => {
+  test('are one after the other: the host is as one of them wanted it', async () => {
+    await host.bringBack('clean');
+    const runs = await Promise.all([
+      host.kataNode(['apply'], 'r1'),
+      host.kataNode(['apply'], 'r2'),
+    ]);
+    expect(runs.map(({ result }) => result?.outcome)).toEqual(['done', 'done']);
+    const text = await config();
+    const revision = text.includes('/revisions/r1/') ? 'r1' : 'r2';
+    expect(text).not.toContain(`/revisions/${revision === 'r1' ? 'r2' : 'r1'}/`);
+    expect(served()).toEqual(revision === 'r1' ? ['kata-fc'] : ['kata', 'kata-fc', 'kata-qemu']);
+  });
+});
+
+describe('removal where somebody has been before', () => {
+  const inHost = (path: string): string => join(host.root, path);
+  const cases: readonly [string, () => Promise<void>][] = [
+    ['took our block out', () => writeFile(inHost(CONFIG), ADMIN_CONFIG)],
+    ['deleted the state', () => rm(inHost('opt/kata/state'), { recursive: true })],
+    ['deleted the versions', () => rm(inHost('opt/kata/versions'), { recursive: true })],
+    ['deleted all of /opt/kata', () => rm(inHost('opt/kata'), { recursive: true })],
+  ];
+  test.for(cases)('ends with nothing left when somebody %s', async ([, change]) => {
+    await host.bringBack('r2');
+    await change();
+    const { result } = await host.kataNode(['remove'], 'r2');
+    expect(result).toMatchObject({ outcome: 'done' });
+    expect(wrongAfterRemoval(clean, await snapshotOf(host.root))).toEqual([]);
+    expect(served()).toEqual([]);
+  });
+
+  test('leaves a configuration that the administrator has deleted deleted', async () => {
+    await host.bringBack('r2');
+    await rm(inHost(CONFIG));
+    await host.kataNode(['remove'], 'r2');
+    expect(wrongAfterRemoval(clean, await snapshotOf(host.root))).toEqual([
+      `${CONFIG.slice(1)} is gone`,
+    ]);
+    await writeFile(inHost(CONFIG), ADMIN_CONFIG);
+    await chmod(inHost(CONFIG), 0o640);
+  });
 });

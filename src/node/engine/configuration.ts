@@ -140,7 +140,7 @@ async function backUp(
 function recordOf(
   { engine, owner }: ChangeOptions,
   known: EngineRecord | undefined,
-  { way, file: { path, mode, uid, gid, bytes } }: ConfigText,
+  { way, text, file: { path, mode, uid, gid, bytes } }: ConfigText,
   after: Buffer,
   target: Target,
   {
@@ -149,7 +149,11 @@ function recordOf(
   }: { backup: string | undefined; createdDirectory: string | undefined },
 ): EngineRecord {
   const before = sha256Of(bytes);
-  const handlers = target === 'none' ? [] : target.map(({ handler }) => handler);
+  // Of an edit whose record somebody has removed, the file itself tells what the engine may still have loaded.
+  const handlers = [
+    ...way.ownHandlers(text),
+    ...(target === 'none' ? [] : target.map(({ handler }) => handler)),
+  ];
   return {
     owner,
     engine: { ...engine },

@@ -182,10 +182,11 @@ function phaseOf(
 }
 
 function nextOf(phase: Phase, state: NodeState | undefined): string {
+  const earlier = state?.transaction === undefined ? state?.previous : state.active;
   const back =
-    state?.previous === undefined
+    earlier === undefined
       ? 'kata-node remove takes everything off'
-      : `kata-node rollback returns to revision ${state.previous.revision}`;
+      : `kata-node rollback returns to revision ${earlier.revision}`;
   switch (phase) {
     case 'NotInstalled':
       return 'Nothing to do. kata-node apply --plan FILE installs.';
