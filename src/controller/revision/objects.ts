@@ -211,7 +211,8 @@ const PRIVILEGED = {
 
 /**
  * Preflight is privileged although it writes nothing: the device cgroup closes /dev/kvm to every other
- * container, and only the ioctl tells whether KVM works. Its mount of the host is read-only at the root; submounts are not.
+ * container, and only the ioctl tells whether KVM works. Its mount of the host is read-only at the root;
+ * what is mounted below is not.
  */
 const STAGE_SECURITY: Readonly<Record<Stage, Record<string, unknown>>> = {
   preflight: PRIVILEGED,
