@@ -34,6 +34,19 @@ describe.for(ENGINE_RELEASES)('containerd %s', (release) => {
         says: /runtimes\.kata-fc\] is already defined outside the block/,
       },
       {
+        name: 'that kata-deploy has put its handler into',
+        change: (text) =>
+          `${text}${table('kata-qemu')}runtime_type = "io.containerd.kata-qemu.v2"\nruntime_path = "/opt/kata/bin/containerd-shim-kata-v2"\n`,
+        code: 'KATA_E_ENGINE_CONFIG_CONFLICT',
+        says: /handler kata-qemu is there already with the shim \/opt\/kata\/bin.*kata-deploy/,
+      },
+      {
+        name: 'with the import of a kata-deploy that is gone',
+        change: (text) => `imports = ["/opt/kata/containerd/config.d/kata-deploy.toml"]\n${text}`,
+        code: 'KATA_E_ENGINE_CONFIG_CONFLICT',
+        says: /kata-deploy\.toml \(made by kata-deploy\), which does not exist/,
+      },
+      {
         name: 'with a default runtime that nobody defines',
         change: (text) =>
           text.replace(/default_runtime_name = .*/, 'default_runtime_name = "gone"'),

@@ -22,7 +22,7 @@ export interface EngineRestarter {
 
 const CALL_DEADLINE_MS = 5_000;
 const PROBE_DEADLINE_MS = 1_000;
-const PROBE_INTERVAL_MS = 20;
+const PROBE_INTERVAL_MS = 5;
 /** systemd's own limit for a start is 90 s; a node with many sandboxes takes its time to find them again. */
 const RESTART_TIMEOUT_MS = 95_000;
 const READY_TIMEOUT_MS = 60_000;
@@ -152,10 +152,11 @@ function accepts(socket: string): Promise<boolean> {
   });
 }
 
-/** Calls CRI again and again; the longest time between two answers is the outage, up to one interval too long. */
+/**
+ * Knocks at the socket again and again; from the first refusal to the next answer of CRI is the outage, up to one
+ * interval too long. CRI itself is only called after a refusal: every call would cost the engine's processor time.
+ */
 class OutageWatch {
-  #lastAnswerMs = performance.now();
-  #failed = false;
   #outageMs = 0;
   #stopped = false;
   readonly #running: Promise<void>;
@@ -164,7 +165,7 @@ class OutageWatch {
     this.#running = this.#watch(socket, signal).catch(() => undefined);
   }
 
-  /** Milliseconds without an answer; 0 when every call was answered. */
+  /** Milliseconds without an answer; 0 when nothing was refused. */
   async stop(): Promise<number> {
     this.#stopped = true;
     await this.#running;
@@ -172,21 +173,25 @@ class OutageWatch {
   }
 
   async #watch(socket: string, signal: AbortSignal): Promise<void> {
-    while (!this.#stopped || this.#failed) {
-      const answered =
-        (await accepts(socket)) &&
-        (await criVersion(socket, PROBE_DEADLINE_MS, signal).then(
-          () => true,
-          () => false,
-        ));
+    let lastAcceptedMs = performance.now();
+    let wasRefused = false;
+    while (!this.#stopped || wasRefused) {
+      const isAccepted = await accepts(socket);
+      const answers: boolean = isAccepted && (!wasRefused || (await this.#answers(socket, signal)));
       if (signal.aborted) return;
       const now = performance.now();
-      if (answered && this.#failed)
-        this.#outageMs = Math.max(this.#outageMs, now - this.#lastAnswerMs);
-      if (answered) this.#lastAnswerMs = now;
-      this.#failed = !answered;
-      if (!answered && this.#stopped) return;
+      if (answers && wasRefused) this.#outageMs = Math.max(this.#outageMs, now - lastAcceptedMs);
+      if (answers) lastAcceptedMs = now;
+      wasRefused = !answers;
+      if (!answers && this.#stopped) return;
       await sleep(PROBE_INTERVAL_MS, undefined, { signal });
     }
+  }
+
+  #answers(socket: string, signal: AbortSignal): Promise<boolean> {
+    return criVersion(socket, PROBE_DEADLINE_MS, signal).then(
+      () => true,
+      () => false,
+    );
   }
 }

@@ -9,6 +9,7 @@ import { assertPlainKeys } from '../../toml/conflict.ts';
 import { extendDocument, reduceDocument } from '../../toml/extend.ts';
 import type { BlockTable } from '../../toml/render.ts';
 import { type Engine, type HandlerRegistration, isAtLeast } from '../engine.ts';
+import { assertNotInstalledByOthers } from './others.ts';
 import {
   assertCriEnabled,
   BUILTIN_RUNTIME,
@@ -38,6 +39,8 @@ export function installedText(
   const outside = parseToml(withoutBlock(text, owner, file), file);
   const schema = documentSchema(outside, engine, file);
   assertCriEnabled(outside, file);
+  const handlers = registrations.map(({ handler }) => handler);
+  assertNotInstalledByOthers(tableAt(outside, schema.runtimes) ?? {}, handlers, file);
   // To the parser of containerd 1.x, "a\u002eb" is another key than "a.b".
   if (!isAtLeast(engine, 2, 0)) assertPlainKeys(withoutBlock(text, owner, file), file);
   const root: BlockTable[] = isBlank(outside)

@@ -5,7 +5,7 @@
  */
 import type { Host } from '../../host/host.ts';
 import { existsOnHost, readHostFile } from '../../host/hostFile.ts';
-import { parseToml, type TomlTable } from '../../toml/document.ts';
+import { parseToml, tableAt, type TomlTable } from '../../toml/document.ts';
 import { extendDocument } from '../../toml/extend.ts';
 import type { Engine } from '../engine.ts';
 import type { Candidate, EngineFile } from '../engineFile.ts';
@@ -20,6 +20,7 @@ import {
 } from './edit.ts';
 import { checkImports } from './imports.ts';
 import { differsFromFile } from './loaded.ts';
+import { assertNotInstalledByOthers } from './others.ts';
 import { assertCriEnabled, documentSchema, handlerTables } from './schema.ts';
 
 export function mainFile(host: Host, engine: Engine, owner: string): EngineFile {
@@ -76,6 +77,9 @@ export function dropInFile(
     installed: (text, registrations) => {
       assertCriEnabled(document, engine.configPath);
       const schema = documentSchema(document, engine, engine.configPath);
+      const handlers = registrations.map(({ handler }) => handler);
+      const theirs = tableAt(document, schema.runtimes) ?? {};
+      assertNotInstalledByOthers(theirs, handlers, engine.configPath);
       const version = { path: [], entries: { version: schema.version } };
       const tables = [version, ...handlerTables(schema, engine, document, registrations)];
       return extendDocument(text, owner, tables, BLOCK_COMMENT, path);

@@ -9,6 +9,7 @@ import type { Host } from '../../host/host.ts';
 import { isMissing } from '../../host/hostFile.ts';
 import { decodeToml, parseToml, tableAt, type TomlTable } from '../../toml/document.ts';
 import { isAtLeast, type Engine } from '../engine.ts';
+import { whoMade } from './others.ts';
 import { schemaOf } from './schema.ts';
 
 const MAX_FILES = 256;
@@ -43,7 +44,7 @@ async function readImport(host: Host, engine: Engine, file: string): Promise<Tom
     if (isMissing(error))
       throw conflict(
         engine,
-        `it imports ${file}, which does not exist: containerd would not start again; remove the import or restore the file`,
+        `it imports ${file}${whoMade(file)}, which does not exist: containerd would not start again; remove the import or restore the file`,
       );
     throw error;
   }
@@ -69,7 +70,7 @@ function assertHarmless(
     if (defined !== undefined)
       throw conflict(
         engine,
-        `the imported ${file} defines the handler ${defined}; remove it there`,
+        `the imported ${file}${whoMade(file)} defines the handler ${defined}; remove it there`,
       );
   }
 }
