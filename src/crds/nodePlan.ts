@@ -13,6 +13,8 @@ const path = z.string().min(1).max(4096);
 /** One archive. `arch` is Go's name (`amd64`, `arm64`, `s390x`, `ppc64le`); without it, for every node. */
 const planSource = z.object({
   url: z.string(),
+  /** Tried in this order when `url` fails. */
+  mirrors: z.array(z.string()).optional(),
   sha256: z.string().regex(/^[0-9a-f]{64}$/),
   arch: z.string().optional(),
   component: z.string().optional(),
@@ -23,7 +25,12 @@ export const planArtifacts = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('bundled') }),
   /** A directory on the host: a tree with `bin/`, or archives. */
   z.object({ kind: z.literal('hostPath'), path }),
-  z.object({ kind: z.literal('sources'), sources: z.array(planSource).min(1) }),
+  z.object({
+    kind: z.literal('sources'),
+    sources: z.array(planSource).min(1),
+    /** Without it, what the environment of the program says. */
+    proxy: z.object({ url: z.string(), noProxy: z.string().optional() }).optional(),
+  }),
 ]);
 
 /** One handler. Paths are relative to the version's directory (`bin/containerd-shim-kata-v2`). */

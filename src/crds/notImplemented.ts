@@ -20,13 +20,7 @@ const OF_SPEC: readonly Unimplemented<KataDeploymentSpec>[] = [
     path: 'artifacts.credentialsSecret',
     isSet: ({ artifacts }) => artifacts.credentialsSecret !== undefined,
   },
-  { path: 'artifacts.proxy', isSet: ({ artifacts }) => artifacts.proxy !== undefined },
   { path: 'artifacts.caConfigMap', isSet: ({ artifacts }) => artifacts.caConfigMap !== undefined },
-  {
-    path: 'artifacts.sources[].mirrors',
-    isSet: ({ artifacts }) =>
-      (artifacts.sources ?? []).some(({ mirrors }) => (mirrors ?? []).length > 0),
-  },
   { path: 'nodes.adopt', isSet: ({ nodes }) => nodes.adopt },
   { path: 'nodes.startupTaint', isSet: ({ nodes }) => nodes.startupTaint !== undefined },
   { path: 'engine.type', isSet: ({ engine }) => engine.type === 'crio' },

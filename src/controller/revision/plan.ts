@@ -98,17 +98,19 @@ function planOf(deployment: string, spec: KataDeploymentSpec, runtimes: PlanRunt
 }
 
 function planArtifactsOf(spec: KataDeploymentSpec): PlanArtifacts {
-  const { sources, hostPath } = spec.artifacts;
+  const { sources, hostPath, proxy } = spec.artifacts;
   if (hostPath !== undefined) return { kind: 'hostPath', path: hostPath.path };
   if (sources === undefined) return { kind: 'bundled' };
   return {
     kind: 'sources',
     sources: sources.map((source) => ({
       url: source.url,
+      ...(source.mirrors === undefined ? {} : { mirrors: source.mirrors }),
       sha256: source.sha256,
       ...(source.arch === undefined ? {} : { arch: source.arch }),
       ...(source.component === undefined ? {} : { component: source.component }),
     })),
+    ...(proxy?.https === undefined ? {} : { proxy: { url: proxy.https, noProxy: proxy.noProxy } }),
   };
 }
 

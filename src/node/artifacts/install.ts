@@ -39,7 +39,7 @@ export function artifactSteps(options: InstallOptions): Step[] {
   let prepared: Promise<Prepared> | undefined;
   const prepare = () => (prepared ??= prepareInstall(options));
   const { content } = options;
-  const isRemote = 'archives' in content && content.archives.some(({ at }) => 'url' in at);
+  const isRemote = 'archives' in content && content.archives.some(({ at }) => 'urls' in at);
   return [...(isRemote ? [downloadStep(options, prepare)] : []), versionStep(options, prepare)];
 }
 
@@ -63,16 +63,19 @@ function downloadStep(
     name: 'Download',
     check: async () => (await readVersion(host, digest)) !== undefined,
     apply: async (signal) => {
-      const { reusable } = await prepare();
+      const { reusable, needBytes } = await prepare();
       // Fresh: what an interrupted attempt left is not worth trusting.
       await discard();
       await mkdir(host.at(DOWNLOADS), { recursive: true, mode: 0o700 });
+      const requireRoom = async (bytes: number): Promise<void> => {
+        requireSpace(await freeSpace(host, HOST_PATHS.installation), needBytes + bytes);
+      };
       let bytesWritten = 0;
       for (const { at, sha256 } of remote) {
-        if (!('url' in at) || reusable.archives.has(sha256)) continue;
-        const { url } = at;
+        if (!('urls' in at) || reusable.archives.has(sha256)) continue;
         const hostFile = downloadedFile(sha256);
-        await download({ url, sha256, file: host.at(hostFile), hostFile }, signal, downloadLimits);
+        const wanted = { ...at, sha256, file: host.at(hostFile), hostFile, requireRoom };
+        await download(wanted, signal, downloadLimits);
         bytesWritten += (await stat(host.at(hostFile))).size;
       }
       return { bytesWritten };

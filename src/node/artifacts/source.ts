@@ -14,6 +14,7 @@ import { KataError, causeOf } from '../../errors.ts';
 import { errnoOf, ioError } from '../host/ioError.ts';
 import { fileNamedFor } from './architecture.ts';
 import { displayUrl } from './download.ts';
+import type { Proxy } from './transport.ts';
 import type { Host } from '../host/host.ts';
 
 export interface ArchiveSource {
@@ -22,8 +23,10 @@ export interface ArchiveSource {
   readonly sha256: string;
   readonly sizeBytes?: number;
   readonly unpackedBytes?: number;
-  /** Where this process finds it, or the URL that must be downloaded first. */
-  readonly at: { readonly file: string } | { readonly url: string };
+  /** Where this process finds it, or the URLs of which one must be downloaded first. */
+  readonly at:
+    | { readonly file: string }
+    | { readonly urls: readonly string[]; readonly proxy?: Proxy | undefined };
 }
 
 export type ArtifactSet =
@@ -117,13 +120,25 @@ async function bundledArchives({ bundleDirectory, arch }: SourceOptions): Promis
 }
 
 function sourceArchives(
-  { sources }: Extract<PlanArtifacts, { kind: 'sources' }>,
+  { sources, proxy }: Extract<PlanArtifacts, { kind: 'sources' }>,
   arch: string,
 ): ArchiveSource[] {
   const applicable = sources.filter((source) => source.arch === undefined || source.arch === arch);
   if (applicable.length === 0)
     throw new KataError('KATA_E_ARTIFACT_NOT_FOUND', { path: `artifacts.sources for ${arch}` });
-  return applicable.map(({ url, sha256 }) => ({ name: displayUrl(url), sha256, at: { url } }));
+  return applicable.map(({ url, mirrors = [], sha256 }) => ({
+    name: displayUrl(url),
+    sha256,
+    at: { urls: [url, ...mirrors], proxy: proxyOf(proxy) },
+  }));
+}
+
+function proxyOf(
+  proxy: { url: string; noProxy?: string | undefined } | undefined,
+): Proxy | undefined {
+  if (proxy === undefined) return undefined;
+  const { url, noProxy } = proxy;
+  return { url, ...(noProxy === undefined ? {} : { noProxy }) };
 }
 
 async function hostPathArtifacts(
