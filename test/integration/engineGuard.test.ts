@@ -41,7 +41,7 @@ describe.for([
     machine = await SystemdHost.start(image);
     original = await digest();
     units = await listUnits();
-    opt = await machine.sh('ls -A /opt');
+    opt = await machine.sh('ls -A /opt | grep -vx containerd');
   });
   afterAll(() => machine.destroy());
   afterEach(async () => {
@@ -50,7 +50,7 @@ describe.for([
     const { created } = await new StateFile(machine.host).read();
     await removeInstallation(machine.host, created);
     expect(await digest()).toBe(original);
-    expect(await machine.sh('ls -A /opt')).toBe(opt);
+    expect(await machine.sh('ls -A /opt | grep -vx containerd')).toBe(opt);
     await expectNoGuard();
   });
 
@@ -102,6 +102,13 @@ describe.for([
   const setTrap = (): Promise<string> =>
     machine.sh(`mkdir -p $(dirname ${TRAP}) &&
       printf '[Service]\\nExecStartPre=/bin/sh -c "! grep -q kata-fc ${CONFIG}"\\n' >${TRAP} && systemctl daemon-reload`);
+  /** With our handlers the engine starts, but without CRI: systemd calls it active all the same. */
+  const setCriTrap = (): Promise<string> =>
+    machine.sh(`mkdir -p $(dirname ${TRAP}) &&
+      printf 'version = 2\\ndisabled_plugins = ["io.containerd.grpc.v1.cri"]\\n' >/etc/no-cri.toml &&
+      engine=$(command -v containerd) &&
+      printf '[Service]\\nExecStart=\\nExecStart=/bin/sh -c "if grep -q kata-fc ${CONFIG}; then exec %s --config /etc/no-cri.toml; else exec %s; fi"\\n' $engine $engine >${TRAP} &&
+      systemctl daemon-reload`);
   const disarmTrap = (): Promise<string> =>
     machine.sh(`[ ! -e ${TRAP} ] || { rm ${TRAP}; systemctl daemon-reload; }`);
 
@@ -153,6 +160,17 @@ describe.for([
     const tookMs = performance.now() - startedAt;
     expect(error).toMatchObject({ code: 'KATA_E_ENGINE_RESTART' });
     expect(tookMs).toBeLessThan(10_000);
+    expect(await digest()).toBe(original);
+    expect(await served()).not.toContain('kata-fc');
+    await expectNoGuard();
+  });
+
+  test('an engine that starts without CRI is seen at once, and runs with the old file again within ten seconds', async () => {
+    await setCriTrap();
+    const startedAt = performance.now();
+    const error = await failureOf(run(await steps('install')));
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
+    expect(error.message).toContain('its CRI plugin did not load');
     expect(await digest()).toBe(original);
     expect(await served()).not.toContain('kata-fc');
     await expectNoGuard();
