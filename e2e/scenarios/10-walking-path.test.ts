@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { judgeIsolation } from '../../src/kata/isolation.ts';
 import { existsOnNode, hostKernel } from '../operator/host.ts';
+import { applySampleDeployment } from '../operator/kvm.ts';
 import { SAMPLES } from '../operator/operator.ts';
 import { onePod } from '../operator/pods.ts';
 import {
@@ -63,8 +64,8 @@ describe('the walking path', () => {
   });
 
   it('makes both nodes Ready and becomes Available, also right after an edit', async () => {
-    const { cluster, operator } = it_;
-    await cluster.kubectl(['apply', '-f', join(SAMPLES, 'kataDeployment.yaml')]);
+    const { cluster, operator, kvm } = it_;
+    await applySampleDeployment(cluster, kvm);
     await operator.waitAvailable('kata', INSTALL_TIMEOUT_MS);
     const nodes = await operator.kataNodes();
     expect(nodes.map(({ metadata, status }) => [metadata.name, status?.phase])).toEqual(

@@ -61,11 +61,17 @@ function nodeBelongsToAnother({ members }: VerdictInput): Verdict | undefined {
 }
 
 function classBelongsToAnother({ classes }: VerdictInput): Verdict | undefined {
-  if (classes.conflicts.length === 0) return undefined;
+  const [first] = classes.conflicts;
+  if (first === undefined) return undefined;
+  const names = nameSome(classes.conflicts.map(({ name }) => name));
+  const theirs =
+    first.owner === undefined
+      ? `exists and is not ours; it is left alone. Delete it, or name the runtime otherwise.`
+      : `belongs to KataDeployment ${first.owner}; it is left alone. Name the runtime otherwise, with "base".`;
   return {
     status: 'True',
     reason: 'RuntimeClassConflict',
-    message: `RuntimeClass ${nameSome(classes.conflicts)} exists and is not ours; it is left alone. Delete it, or name the runtime otherwise.`,
+    message: `RuntimeClass ${names} ${theirs}`,
   };
 }
 

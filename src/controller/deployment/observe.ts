@@ -56,9 +56,15 @@ function snapshot(
     configMaps: cache.configMaps.list().filter(mine),
     daemonSets: cache.daemonSets.list().filter(mine),
     runtimeClasses: allClasses.filter(isOurs),
-    foreignClasses: new Set(allClasses.filter((view) => !isOurs(view)).map((view) => view.name)),
+    foreignClasses: new Map(
+      allClasses.filter((view) => !isOurs(view)).map((view) => [view.name, makerOf(view)]),
+    ),
     settings,
   };
+}
+
+function makerOf({ labels }: OwnedView): string | undefined {
+  return labels[LABEL.managedBy] === MANAGED_BY ? labels[LABEL.deployment] : undefined;
 }
 
 function parseSpec(deployment: KataDeploymentView): ParsedSpec {

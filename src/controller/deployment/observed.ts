@@ -20,6 +20,9 @@ export type ParsedSpec =
   | { readonly ok: true; readonly spec: KataDeploymentSpec }
   | { readonly ok: false; readonly error: KataError };
 
+/** The KataDeployment that made a RuntimeClass; undefined: somebody else did. */
+export type ForeignOwner = string | undefined;
+
 export interface Observed {
   readonly deployment: KataDeploymentView;
   readonly parsed: ParsedSpec;
@@ -35,7 +38,7 @@ export interface Observed {
   /** Of this KataDeployment. */
   readonly runtimeClasses: readonly OwnedView[];
   /** Names of RuntimeClasses that somebody else owns. */
-  readonly foreignClasses: ReadonlySet<string>;
+  readonly foreignClasses: ReadonlyMap<string, ForeignOwner>;
   /** Holds only what is needed to go on with taking something away. */
   readonly usage: SandboxUsage;
   readonly settings: NodePodSettings;

@@ -5,7 +5,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { KataDeploymentSpec } from '../../crds/kataDeployment.ts';
 import type { OwnedView } from '../cache/views.ts';
-import type { Observed } from '../deployment/observed.ts';
+import type { ForeignOwner, Observed } from '../deployment/observed.ts';
 import type { ResolvedRuntime } from '../revision/plan.ts';
 import type { Write } from '../writes.ts';
 import { runtimeClassContent, runtimeClasses } from './desired.ts';
@@ -15,7 +15,7 @@ export interface ClassDecision {
   /** Names in force. */
   readonly names: readonly string[];
   /** Names that somebody else owns. */
-  readonly conflicts: readonly string[];
+  readonly conflicts: readonly { readonly name: string; readonly owner: ForeignOwner }[];
 }
 
 export function ensureRuntimeClasses(
@@ -39,7 +39,8 @@ export function ensureRuntimeClasses(
     names,
     conflicts: wanted
       .map((object) => object.metadata.name)
-      .filter((name) => o.foreignClasses.has(name)),
+      .filter((name) => o.foreignClasses.has(name))
+      .map((name) => ({ name, owner: o.foreignClasses.get(name) })),
   };
 }
 

@@ -364,4 +364,20 @@ describe('coming and going', () => {
     expect(taken.condition('Available')).toMatchObject({ reason: 'NoUsableNodes' });
     expect(taken.condition('Degraded')?.message).toContain('other');
   });
+
+  it('advises to delete no class of another KataDeployment', () => {
+    const world = aWorld(1);
+    world.runtimeClasses.set('kata-fc', {
+      name: 'kata-fc',
+      uid: 'x',
+      resourceVersion: '1',
+      deleting: false,
+      labels: { [LABEL.deployment]: 'other' },
+      content: 'theirs',
+    });
+    world.settle();
+    const { message } = world.condition('Degraded') ?? {};
+    expect(message).toContain('belongs to KataDeployment other');
+    expect(message).not.toContain('Delete');
+  });
 });

@@ -95,7 +95,7 @@ describe('observe', () => {
     expect(names(seen?.configMaps)).toEqual(['kata-kata-a1']);
     expect(names(seen?.daemonSets)).toEqual(['kata-kata-a1']);
     expect(names(seen?.runtimeClasses)).toEqual(['kata-qemu']);
-    expect([...(seen?.foreignClasses ?? [])].sort()).toEqual(['kata-clh', 'kata-fc']);
+    expect([...(seen?.foreignClasses.keys() ?? [])].sort()).toEqual(['kata-clh', 'kata-fc']);
     expect(api.server.seen(PODS)).toEqual([]);
   });
 

@@ -327,9 +327,9 @@ describe('Transport', () => {
       path: PATH,
       query: { watch: true },
       signal,
-      idleTimeoutMs: 80,
+      idleTimeoutMs: 1_000,
     })) {
-      await delay(150);
+      await delay(1_300);
       seen.push(event);
     }
     expect(seen).toHaveLength(2);

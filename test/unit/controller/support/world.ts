@@ -148,7 +148,11 @@ export class World {
       configMaps: [...this.configMaps.values()],
       daemonSets: [...this.daemonSets.values()],
       runtimeClasses: classes.filter(mine),
-      foreignClasses: new Set(classes.filter((view) => !mine(view)).map((view) => view.name)),
+      foreignClasses: new Map(
+        classes
+          .filter((view) => !mine(view))
+          .map((view) => [view.name, view.labels[LABEL.deployment]]),
+      ),
       usage: { byNode, byClass },
       settings: {
         namespace: 'kata-nodes',
