@@ -287,7 +287,7 @@ export const ERRORS = {
     'PlanInvalid',
     'terminal',
     'plan {file}: {cause}',
-    'The controller and the node image differ in version; upgrade both.',
+    'Correct the file. In a cluster, the controller and the node image differ in version: upgrade both.',
   ),
   KATA_E_KUBECONFIG: entry(
     'KubeconfigInvalid',

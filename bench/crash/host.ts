@@ -8,15 +8,27 @@
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:fs';
-import { access, chmod, cp, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  access,
+  chmod,
+  cp,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readFile,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { bundle } from '../../build/bundle.ts';
 import { compileHelper } from '../../build/helper.ts';
 import { engineBinary } from '../../e2e/cluster/engines.ts';
 import type { NodePlan } from '../../src/crds/nodePlan.ts';
 import { nodeResult, type NodeResult } from '../../src/crds/nodeResult.ts';
+import { GUARD_SERVICE } from '../../src/node/engine/guard/guard.ts';
 import { kataTree, sha256, tar, treeEntries, zst } from '../../test/unit/node/fixtures/archives.ts';
 import { BINARY, CONFIG, FakeEngine, type RestartPhase } from './engine.ts';
 import { compileShim, readCalls, type DiskCall, type Fault } from './shim.ts';
@@ -36,6 +48,9 @@ version = 3   # do not touch
   [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
 # the end, without a newline`;
+
+const GUARD_LINK = `etc/systemd/system/multi-user.target.wants/${GUARD_SERVICE}`;
+const GUARD_SCRIPT = 'opt/kata/state/restore/restore.sh';
 
 export type Revision = 'r1' | 'r2';
 
@@ -208,6 +223,31 @@ export class CrashHost {
     const directory = join(this.#directory, 'kept', name);
     await mkdir(directory, { recursive: true });
     return join(directory, part);
+  }
+
+  /**
+   * Power off and on: the engine starts with the file that is there then. Where a run has left the unit that restores
+   * the file, its script runs before, told that systemd is about to start the engine. False when the engine stays down.
+   */
+  async reboot(): Promise<boolean> {
+    const systemctl = join(this.#directory, 'bin/systemctl');
+    await mkdir(dirname(systemctl), { recursive: true });
+    await writeFile(systemctl, '#!/bin/sh\n[ "$1" != is-active ] || { echo inactive; exit 3; }\n', {
+      mode: 0o755,
+    });
+    const enabled = await lstat(join(this.root, GUARD_LINK)).then(
+      () => true,
+      () => false,
+    );
+    if (enabled) {
+      const script = await readFile(join(this.root, GUARD_SCRIPT), 'utf8');
+      const here = join(this.#directory, 'restore.sh');
+      await writeFile(here, script.replaceAll(/'\/(etc|opt)\//g, `'${this.root}/$1/`));
+      await run('sh', [here], {
+        env: { PATH: `${dirname(systemctl)}:${process.env['PATH'] ?? ''}` },
+      });
+    }
+    return this.engine.start();
   }
 
   /** Makes it look as if a process ran from `path`; returns what ends it. */

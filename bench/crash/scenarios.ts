@@ -129,8 +129,11 @@ export class Laboratory {
       ...(ran.killed ? [] : this.#wrongResult(ran)),
     ];
     const next = sequel === 'instead' ? this.#insteadOf(scenario, interruption) : command;
-    if (sequel === 'reboot' && !(await host.engine.start()))
-      wrong.push('after a reboot the engine does not start');
+    if (sequel === 'reboot') {
+      if (!(await host.reboot())) wrong.push('after a reboot the engine does not start');
+      const left = await wrongAtAnyInstant(host.root, host.engine, configs);
+      wrong.push(...left.map((what) => `after a reboot: ${what}`));
+    }
     const nextAttempt = ['--attempt', sequel === 'sameAttempt' ? 'first' : 'second'];
     const again = await host.kataNode([...next.argv, ...nextAttempt], next.revision);
     const latched = sequel === 'sameAttempt' && again.result?.outcome === ran.result?.outcome;
