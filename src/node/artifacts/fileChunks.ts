@@ -5,7 +5,7 @@
  */
 import { open } from 'node:fs/promises';
 
-const CHUNK_BYTES = 512 * 1024;
+const CHUNK_BYTES = 256 * 1024;
 
 /** A chunk is valid until the next one is asked for. */
 export async function* fileChunks(path: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {

@@ -10,7 +10,7 @@ import type { Command, Reply, ThreadData } from './fileThreadProtocol.ts';
 import { sharedPages } from './sharedPages.ts';
 
 const SLOT_BYTES = 1024 * 1024;
-const SLOTS = 4;
+const SLOTS = 3;
 // It holds next to nothing itself.
 const THREAD_LIMITS = { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 32 };
 

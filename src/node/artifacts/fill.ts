@@ -4,6 +4,7 @@
  * Owns the order that makes it safe: digests are checked and every needed file is found before anything is
  * flushed, and all of it is on disk before the directory gets its name.
  */
+import { stat } from 'node:fs/promises';
 import type { NodePlan } from '../../crds/nodePlan.ts';
 import { HOST_PATHS } from '../../crds/names.ts';
 import { KataError } from '../../errors.ts';
@@ -20,6 +21,9 @@ import { DEFAULT_LIMITS, TreeModel, type TreeLimits } from './treeModel.ts';
 import { TreeWriter } from './treeWriter.ts';
 import { unpackArchive } from './unpack.ts';
 import { beginPartial, completeVersion, discardPartial, versionPath } from './version.ts';
+
+const HARMLESS_BYTES = 1024 ** 3;
+const MAX_RATIO = 100;
 
 export type Content = { readonly archives: readonly ArchiveSource[] } | { readonly tree: HostTree };
 
@@ -60,7 +64,7 @@ async function fillPartial(
   signal: AbortSignal,
 ): Promise<number> {
   const { host, digest, plan, arch } = options;
-  const model = new TreeModel(options.limits ?? DEFAULT_LIMITS);
+  const model = new TreeModel(options.limits ?? (await limitsOf(options)));
   await placeContent(options, model, writer, signal);
   model.checkLinks();
   await writer.drain(signal);
@@ -81,6 +85,19 @@ async function fillPartial(
     archives: [...archives],
   });
   return bytesWritten;
+}
+
+/** What unpacks to a hundred times its size, and to a gigabyte more, is no release but made to fill a disk. */
+async function limitsOf({ content, reusable, downloaded }: FillOptions): Promise<TreeLimits> {
+  if ('tree' in content) return DEFAULT_LIMITS;
+  let totalBytes = HARMLESS_BYTES;
+  for (const { sha256, at } of content.archives) {
+    const known = reusable.archives.get(sha256);
+    totalBytes +=
+      known?.totalBytes ??
+      MAX_RATIO * (await stat('file' in at ? at.file : downloaded(sha256))).size;
+  }
+  return { ...DEFAULT_LIMITS, totalBytes: Math.min(DEFAULT_LIMITS.totalBytes, totalBytes) };
 }
 
 async function placeContent(

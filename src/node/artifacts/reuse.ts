@@ -5,7 +5,7 @@
  * Only complete versions count, and of them only files that are still as they were written: damage must
  * not spread. A file that a person may want to edit is never shared between versions. Reads only.
  */
-import { lstat } from 'node:fs/promises';
+import { lstatSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import type { Host } from '../host/host.ts';
 import type { Fingerprint } from './fileThreadProtocol.ts';
@@ -20,6 +20,7 @@ export interface KnownArchive {
   )[];
   /** Of what must be copied since it cannot be linked. */
   readonly copyBytes: number;
+  readonly totalBytes: number;
 }
 
 export interface Reusable {
@@ -78,7 +79,7 @@ export async function findReusable(host: Host, wanted: readonly string[]): Promi
   }
   const archives = new Map<string, KnownArchive>();
   for (const sha256 of wanted) {
-    const known = await knownArchive(sha256, manifests, byContent);
+    const known = knownArchive(sha256, manifests, byContent);
     if (known !== undefined) archives.set(sha256, known);
   }
   return {
@@ -99,28 +100,29 @@ async function completeManifests(host: Host): Promise<VersionManifest[]> {
 }
 
 /** Undefined when no version was made from it, or a file of it was changed or lost meanwhile. */
-async function knownArchive(
+function knownArchive(
   sha256: string,
   manifests: readonly VersionManifest[],
   byContent: ReadonlyMap<string, Found>,
-): Promise<KnownArchive | undefined> {
+): KnownArchive | undefined {
   for (const { archives, entries } of manifests) {
     const index = archives.findIndex((archive) => archive.sha256 === sha256);
     const replaced = archives[index]?.replaced;
     if (replaced === undefined) continue;
     const given = [...entries.filter(({ archive }) => archive === index), ...replaced];
-    const known = await locate(given, byContent);
+    const known = locate(given, byContent);
     if (known !== undefined) return known;
   }
   return undefined;
 }
 
-async function locate(
+function locate(
   given: readonly ManifestEntry[],
   byContent: ReadonlyMap<string, Found>,
-): Promise<KnownArchive | undefined> {
+): KnownArchive | undefined {
   const entries: KnownArchive['entries'][number][] = [];
   let copyBytes = 0;
+  let totalBytes = 0;
   for (const entry of given.toSorted((a, b) => (a.path < b.path ? -1 : 1))) {
     if (entry.type !== 'file') {
       entries.push(entry);
@@ -128,22 +130,28 @@ async function locate(
     }
     const { path, sizeBytes, mode, sha256 } = entry;
     const found = byContent.get(sha256);
-    if (found === undefined || !(await isUnchanged(found))) return undefined;
+    if (found === undefined || !isUnchanged(found)) return undefined;
     const isShared = mayBeShared(path, sizeBytes) && found.entry.mode === mode;
+    totalBytes += sizeBytes;
     if (!isShared) copyBytes += sizeBytes;
     const shared = isShared ? { mtimeNs: found.entry.mtimeNs } : {};
     entries.push({ ...entry, existing: { from: found.at, sizeBytes, sha256, ...shared } });
   }
-  return { entries, copyBytes };
+  return { entries, copyBytes, totalBytes };
 }
 
-async function isUnchanged({ at, entry }: Found): Promise<boolean> {
-  const stats = await lstat(at, { bigint: true }).catch(() => undefined);
-  return (
-    stats?.isFile() === true &&
-    stats.size === BigInt(entry.sizeBytes) &&
-    String(stats.mtimeNs) === entry.mtimeNs
-  );
+/** Synchronous: it is asked of a thousand files, and the kernel knows the answer. */
+function isUnchanged({ at, entry }: Found): boolean {
+  try {
+    const stats = lstatSync(at, { bigint: true });
+    return (
+      stats.isFile() &&
+      stats.size === BigInt(entry.sizeBytes) &&
+      String(stats.mtimeNs) === entry.mtimeNs
+    );
+  } catch {
+    return false;
+  }
 }
 
 function fingerprintOf({ sizeBytes, mtimeNs, mode }: Found['entry']): Fingerprint {

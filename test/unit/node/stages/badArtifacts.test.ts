@@ -150,6 +150,26 @@ describe('artifacts that cannot be used', () => {
     await expectUntouched(host);
   });
 
+  it('that unpack to far more than their size are refused', async () => {
+    const host = await temporaryHost();
+    const directory = await bundle();
+    // Its first header promises four gigabytes, which zeros would keep in a few hundred kilobytes.
+    const bomb = await tar([{ name: 'share/zeros', content: '' }]);
+    bomb.write('40000000000', 124);
+    bomb.fill(' ', 148, 156);
+    const sum = bomb.subarray(0, 512).reduce((total, byte) => total + byte, 0);
+    bomb.write(`${sum.toString(8).padStart(6, '0')}\0`, 148);
+    await writeFile(join(directory, 'kata-static.tar.zst'), zst(bomb));
+    expect(await stage(contextOf(host, { bundleDirectory: directory }))).toMatchObject({
+      outcome: 'refused',
+      error: {
+        code: 'KATA_E_ARTIFACT_HOSTILE',
+        message: expect.stringContaining('there are more than 10') as string,
+      },
+    });
+    await expectUntouched(host);
+  });
+
   it('that do not fit are refused with figures before a byte is written', async () => {
     const host = await temporaryHost();
     const directory = await bundle();
