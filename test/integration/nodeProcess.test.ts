@@ -3,7 +3,7 @@ import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { access, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -133,17 +133,18 @@ describe('kata-node stage', () => {
   });
 
   test.for([
-    ['the helper', true],
-    ['flock(1), without the helper', false],
-  ] as const)('waits for another run that holds the lock by %s', async ([, withHelper]) => {
+    ['our lock, by the helper', true, 'opt/kata/state/lock'],
+    ['our lock, by flock(1) without the helper', false, 'opt/kata/state/lock'],
+    ["kata-deploy's lock, by the helper", true, 'run/lock/kata-deploy.lock'],
+    ["kata-deploy's lock, by flock(1)", false, 'run/lock/kata-deploy.lock'],
+  ] as const)('waits for another installer that holds %s', async ([, withHelper, file]) => {
     const environment = { KATA_HELPER: withHelper ? helper : '/nonexistent' };
     const artifacts = await bundle();
-    await mkdir(join(root, 'opt/kata/state'), { recursive: true });
-    const holder = spawn(
-      'flock',
-      [join(root, 'opt/kata/state/lock'), 'sh', '-c', 'echo held; exec cat'],
-      { stdio: ['pipe', 'pipe', 'inherit'] },
-    );
+    const lock = join(root, file);
+    await mkdir(dirname(lock), { recursive: true });
+    const holder = spawn('flock', [lock, 'sh', '-c', 'echo held; exec cat'], {
+      stdio: ['pipe', 'pipe', 'inherit'],
+    });
     children.push(holder);
     await once(holder.stdout, 'data');
     const { ended } = kataNode(artifacts, environment);
