@@ -16,6 +16,7 @@ import {
 import { configurationStep, currentLinkStep } from '../configuration/steps.ts';
 import type { Engine, HandlerRegistration } from '../engine/index.ts';
 import type { Host } from '../host/host.ts';
+import { existsOnHost } from '../host/hostFile.ts';
 import { prepareInstallation } from '../transaction/installation.ts';
 import {
   StateFile,
@@ -101,12 +102,20 @@ export async function carryOut(
       ? journal.conclude((state) => stateAfter(state, result, activation), result)
       : journal.latch(result),
   );
-  return { result, watched: watchedFiles(activation) };
+  const edited = (await journal.read()).engine?.original.path;
+  return { result, watched: await watchedFiles(context, activation, edited) };
 }
 
-function watchedFiles({ engine, content }: Activation): string[] {
+/** `edited` is a drop-in where the engine's own file was not touched; some engines do without that one. */
+async function watchedFiles(
+  { host }: StageContext,
+  { engine, content }: Activation,
+  edited: string | undefined,
+): Promise<string[]> {
+  const { configPath } = engine;
   return [
-    engine.configPath,
+    ...(edited === undefined || (await existsOnHost(host, configPath)) ? [configPath] : []),
+    ...(edited === undefined ? [] : [edited]),
     ...content.registrations.map(({ shimPath }) => shimPath),
     ...content.files.map(({ path }) => path),
   ];
