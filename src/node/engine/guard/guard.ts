@@ -70,8 +70,15 @@ const OWNER = { uid: 0, gid: 0 };
 export function systemdGuard(host: Host): Guard {
   return {
     arm: async (file, before, signal) => {
-      if (!(await exists(host, LINK))) await writeGuard(host, file, before);
-      await restartTimer(host, GUARD_TIMER, SYSTEMD_TIMEOUT_MS, signal);
+      const isNew = !(await exists(host, LINK));
+      if (isNew) await writeGuard(host, file, before);
+      try {
+        await restartTimer(host, GUARD_TIMER, SYSTEMD_TIMEOUT_MS, signal);
+      } catch (error) {
+        // Nothing is changed yet, so nothing may stay that would be taken for a change under way.
+        if (isNew) await removeFiles(host);
+        throw error;
+      }
     },
     markRestart: async () => {
       // Not flushed: after a power loss the engine starts anyway, with the restored file.
@@ -118,6 +125,7 @@ async function writeGuard(
     await syncFile(host.at(WANTS));
     await syncFile(host.at(UNITS));
   } catch (error) {
+    await rm(host.at(directory), { recursive: true, force: true }).catch(() => undefined);
     await removeFiles(host).catch(() => undefined);
     throw ioError(join(UNITS, service), error);
   }
