@@ -91,11 +91,17 @@ async function fillPartial(
 async function limitsOf({ content, reusable, downloaded }: FillOptions): Promise<TreeLimits> {
   if ('tree' in content) return DEFAULT_LIMITS;
   let totalBytes = HARMLESS_BYTES;
-  for (const { sha256, at } of content.archives) {
+  for (const { name, sha256, at } of content.archives) {
     const known = reusable.archives.get(sha256);
-    totalBytes +=
-      known?.totalBytes ??
-      MAX_RATIO * (await stat('file' in at ? at.file : downloaded(sha256))).size;
+    if (known !== undefined) {
+      totalBytes += known.totalBytes;
+      continue;
+    }
+    const file = 'file' in at ? at.file : downloaded(sha256);
+    const { size } = await stat(file).catch((error: unknown) => {
+      throw ioError(name, error);
+    });
+    totalBytes += MAX_RATIO * size;
   }
   return { ...DEFAULT_LIMITS, totalBytes: Math.min(DEFAULT_LIMITS.totalBytes, totalBytes) };
 }
