@@ -41,6 +41,7 @@ export interface Activation {
   readonly skippedHandlers: readonly string[];
   readonly steps: readonly Step[];
   readonly wish: Wish;
+  readonly isRollback?: boolean;
 }
 
 /** Result, and the files whose change means that the node is no longer as it was left. */
@@ -254,7 +255,7 @@ export function failed(builder: ResultBuilder, failure: TransactionFailure): Nod
 function stateAfter(
   state: NodeState,
   { outcome, handlers }: NodeResult,
-  { installed, content, wish }: Activation,
+  { installed, content, wish, isRollback = false }: Activation,
 ): NodeState {
   if (outcome !== 'done' && outcome !== 'awaitingRestart') return state;
   const { active, previous } = state;
@@ -268,6 +269,7 @@ function stateAfter(
       plan: wish.plan,
     },
     ...(before === undefined ? {} : { previous: before }),
+    rolledBack: isRollback,
   };
 }
 

@@ -49,10 +49,12 @@ async function destination(host: Host): Promise<ActivatedRevision & { readonly p
 function targetOf({
   active,
   previous,
+  rolledBack,
   transaction: open,
 }: NodeState): ActivatedRevision | undefined {
   const underWay = open?.wish.activation?.installed;
-  if (underWay === undefined) return previous;
+  // Run again (after a crash at its very end, say), it stays where it is.
+  if (underWay === undefined) return rolledBack === true ? active : previous;
   const isRollback =
     underWay.revision === previous?.revision && underWay.digest === previous.digest;
   return isRollback ? previous : active;
@@ -71,7 +73,7 @@ export async function rollback(context: StageContext): Promise<NodeResult> {
         const activation = await prepareActivation(context, builder, journal, () =>
           completeVersion(host, target),
         );
-        return carryOut(context, builder, journal, activation, open);
+        return carryOut(context, builder, journal, { ...activation, isRollback: true }, open);
       },
       // Whatever else was under way is taken back first: that is the way to what was before.
       { keeps: (open) => asksForTheSame(open, plan) },

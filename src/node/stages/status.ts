@@ -182,9 +182,10 @@ function phaseOf(
 }
 
 function nextOf(phase: Phase, state: NodeState | undefined): string {
+  const isLast = state?.transaction === undefined && state?.rolledBack === true;
   const earlier = state?.transaction === undefined ? state?.previous : state.active;
   const back =
-    earlier === undefined
+    earlier === undefined || isLast
       ? 'kata-node remove takes everything off'
       : `kata-node rollback returns to revision ${earlier.revision}`;
   switch (phase) {

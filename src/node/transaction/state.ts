@@ -74,8 +74,10 @@ export const nodeState = z.object({
   staged: installed.optional(),
   /** What the engine serves. */
   active: activated.optional(),
-  /** What it served before: where `rollback` leads. */
+  /** What it served before: where `rollback` leads, unless that is how `active` became active. */
   previous: activated.optional(),
+  /** True while what a rollback led to is active: another one changes nothing. */
+  rolledBack: z.boolean().optional(),
   /** Artifacts are being brought: after a crash, what is left of them is a directory named `.partial`. */
   staging: z.object({ attempt: z.string(), steps: z.array(recordedStep) }).optional(),
   /** Begun and not ended: after a crash it tells what was under way. */
