@@ -23,7 +23,6 @@ const OF_SPEC: readonly Unimplemented<KataDeploymentSpec>[] = [
   { path: 'artifacts.caConfigMap', isSet: ({ artifacts }) => artifacts.caConfigMap !== undefined },
   { path: 'nodes.adopt', isSet: ({ nodes }) => nodes.adopt },
   { path: 'nodes.startupTaint', isSet: ({ nodes }) => nodes.startupTaint !== undefined },
-  { path: 'engine.type', isSet: ({ engine }) => engine.type === 'crio' },
   {
     path: 'rollout.waves',
     isSet: ({ rollout }) => JSON.stringify(rollout.waves) !== JSON.stringify(DEFAULT_WAVES),

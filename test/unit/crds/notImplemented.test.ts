@@ -13,7 +13,6 @@ const SETTING: Readonly<Record<string, unknown>> = {
   'spec.artifacts.caConfigMap': { artifacts: { caConfigMap: { name: 'a' } } },
   'spec.nodes.adopt': { nodes: { adopt: true } },
   'spec.nodes.startupTaint': { nodes: { startupTaint: { key: 'a' } } },
-  'spec.engine.type': { engine: { type: 'crio' } },
   'spec.rollout.waves': { rollout: { waves: [1, '100%'] } },
   'spec.rollout.soak': { rollout: { soak: '5m' } },
   'spec.rollout.approval': { rollout: { approval: 'PerWave' } },
