@@ -61,9 +61,7 @@ export function parseHeader(block: Uint8Array): TarHeader {
   const flag = String.fromCharCode(block[156] ?? 0);
   return {
     name: prefix === '' ? name : `${prefix}/${name}`,
-    type: META_TYPES.includes(flag)
-      ? flag
-      : (TYPES[flag] ?? `unknown type ${JSON.stringify(flag)}`),
+    type: META_TYPES.includes(flag) ? flag : (TYPES[flag] ?? `unknown type ${flag.charCodeAt(0)}`),
     isMeta: META_TYPES.includes(flag),
     mode: octal(block, 100, 108),
     sizeBytes: size(block),

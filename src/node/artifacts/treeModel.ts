@@ -229,6 +229,12 @@ function linkTarget(path: string, linkname: string, refuse: (cause: string) => n
 
 /** A hostile name must not reach a terminal or a status message as it is. */
 function printable(name: string): string {
-  const text = JSON.stringify(name).slice(1, -1);
+  const text = JSON.stringify(name)
+    .slice(1, -1)
+    // What JSON leaves as it is: DEL, C1, and what turns the direction of a line.
+    .replaceAll(
+      /[\u007f-\u009f\u200b-\u200f\u2028-\u202e\u2066-\u2069]/g,
+      (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+    );
   return text.length > 200 ? `${text.slice(0, 200)}…` : text;
 }

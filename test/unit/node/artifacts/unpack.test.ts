@@ -197,6 +197,8 @@ describe('a hostile archive', () => {
     ['a path with an empty segment', [file('opt/kata/bin//x')], 'not clean'],
     ['our own marker', [file('opt/kata/.complete')], 'reserved'],
     ['a control character', [file('bin/x\u001b[2J')], 'control'],
+    ['a character that deletes', [file('bin/x\u007f')], 'u007f'],
+    ['a name that turns the line around', [file('etc/x\u202e')], 'u202e'],
     ['a name that is no UTF-8', [file('bin/\ufffd')], 'UTF-8'],
     ['a name that is too long', [file(`bin/${'x'.repeat(256)}`)], 'too long'],
     ['an absolute link', [link('bin/x', '/etc/passwd')], '/etc/passwd'],
