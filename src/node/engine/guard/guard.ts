@@ -125,8 +125,9 @@ async function writeGuard(
     await syncFile(host.at(WANTS));
     await syncFile(host.at(UNITS));
   } catch (error) {
+    // Not flushed: a disk that refuses that must not keep the rest from going.
+    await removeFiles(host, () => Promise.resolve()).catch(() => undefined);
     await rm(host.at(directory), { recursive: true, force: true }).catch(() => undefined);
-    await removeFiles(host).catch(() => undefined);
     throw ioError(join(UNITS, service), error);
   }
 }
@@ -148,13 +149,16 @@ async function isGone(host: Host): Promise<boolean> {
   return !present.includes(true);
 }
 
-/** The link first, durably: what is left of the rest then does nothing. */
-async function removeFiles(host: Host): Promise<void> {
+/**
+ * The link first, durably: what is left of the rest then does nothing. The mark that we made its directory goes
+ * after that directory.
+ */
+async function removeFiles(host: Host, flush = syncFile): Promise<void> {
   for (const path of PLACES.unitFiles) await rm(host.at(path), { force: true });
-  await syncFile(host.at(WANTS)).catch(ignoreMissing);
+  await flush(host.at(WANTS)).catch(ignoreMissing);
   if (await exists(host, join(PLACES.directory, MADE_WANTS)))
     await rmdir(host.at(WANTS)).catch(() => undefined);
-  await syncFile(host.at(UNITS)).catch(ignoreMissing);
+  await flush(host.at(UNITS)).catch(ignoreMissing);
   await rm(host.at(PLACES.directory), { recursive: true, force: true });
 }
 
