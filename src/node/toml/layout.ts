@@ -38,7 +38,7 @@ export function statementsOf(text: string): Statement[] {
     const path = brackets > 0 ? key.path : [...header, ...key.path];
     if (brackets > 0) header = path;
     const end = brackets > 0 ? afterHeader(text, key.end, brackets) : afterValue(text, key.end);
-    found.push({ kind: KINDS[brackets] ?? 'key', path, start, end, isEscaped: key.isEscaped });
+    found.push({ kind: KINDS[brackets], path, start, end, isEscaped: key.isEscaped });
     // At least one character further, whatever the text is.
     start = skip(BLANK, text, Math.max(end, start + 1));
   }
