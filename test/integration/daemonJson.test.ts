@@ -58,7 +58,8 @@ async function complaint(content: string): Promise<string | undefined> {
 test.skipIf(cannot !== undefined)(
   'dockerd takes the edited file wherever it took the file',
   async () => {
-    const seed = Math.floor(Math.random() * 2 ** 31);
+    // The same in every run; other seeds are the work of `npm run bench -- fuzz`.
+    const seed = 20_261_121;
     const typical = [
       '{}',
       '{"mtu": 1450}',

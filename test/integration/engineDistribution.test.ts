@@ -121,9 +121,9 @@ describe.for(ENGINE_RELEASES)('containerd %s of a distribution', (release) => {
     expect(error).toMatchObject({ code: 'KATA_E_ENGINE_CONFIG_CONFLICT' });
   });
 
-  test.runIf(release.startsWith('2'))(
-    'a directory that k3s imports is made for our file, and goes with it',
-    async () => {
+  // containerd 1.x cannot do it, and is not asked to.
+  if (release.startsWith('2'))
+    test('a directory that k3s imports is made for our file, and goes with it', async () => {
       await its.create();
       const render = async (): Promise<void> => {
         await its.instance.write(`imports = ["more.d/*.toml"]\n${its.admin.text(its.instance)}`);
@@ -136,6 +136,5 @@ describe.for(ENGINE_RELEASES)('containerd %s of a distribution', (release) => {
       await run(removeSteps(k3s));
       expect(await readdir(etc())).toEqual(['config.toml']);
       await mkdir(join(etc(), 'more.d'));
-    },
-  );
+    });
 });

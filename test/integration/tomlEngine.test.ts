@@ -95,7 +95,8 @@ describe.for(ENGINE_RELEASES)('containerd %s', (release) => {
     const binary = await engineBinary(release);
     const version = release.startsWith('2') ? 3 : 2;
     const { runtimes } = schemaOf(version);
-    const seed = Math.floor(Math.random() * 2 ** 31);
+    // The same in every run; other seeds are the work of `npm run bench -- fuzz`.
+    const seed = 20_261_121;
     let compared = 0;
     for (const { text } of fc.sample(documents(version), { numRuns: DOCUMENTS, seed })) {
       const after = edited(text, runtimes);

@@ -16,7 +16,8 @@ if (!hasTomllib)
 test.skipIf(!hasTomllib).for(JUDGED_TARGETS.map((target) => ({ name: target.name, target })))(
   'another strict parser finds what was there and our tables in every edited file: $name',
   async ({ target }) => {
-    const seed = Math.floor(Math.random() * 2 ** 31);
+    // The same in every run; other seeds are the work of `npm run bench -- fuzz`.
+    const seed = 20_261_121;
     const run = await target.run({ seed, inputs: 3_000, timeoutMs: 30_000 });
     expect(run.failure).toBeUndefined();
     expect(run.outcomes['same']).toBeGreaterThan(300);
