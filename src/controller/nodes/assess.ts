@@ -1,52 +1,22 @@
 /**
- * Where one node stands: a pure function of its KataNode, the Pod that works on it and the clock.
- * Every way in which an attempt can go is one line of the table of outcomes or one check of the list.
+ * Where one node stands: a pure function of its KataNode, of what the Pod that works on it has reported, and of the
+ * clock.
  *
  * Must never turn Unknown into success, nor forget a verified node because its Pod was evicted.
  */
-import { KataError, ERRORS, type ErrorCode } from '../../errors.ts';
-import type { KataNodeSpec, KataNodeStatus, Phase } from '../../crds/kataNode.ts';
-import type { NodeResult, Outcome, Stage } from '../../crds/nodeResult.ts';
-import type { NodePodView, StageState } from '../cache/nodePod.ts';
-import { timeMs, type KataNodeView, type NodeView } from '../cache/views.ts';
-
-export interface AttemptInput {
-  readonly node: NodeView;
-  readonly kataNode: KataNodeView;
-  /** The Pod of the revision that KataNode names; undefined while there is none. */
-  readonly pod: NodePodView | undefined;
-  readonly nodeTimeoutMs: number;
-  readonly namespace: string;
-  readonly nowMs: number;
-}
-
-type NodeError = NonNullable<KataNodeStatus['error']>;
-
-const PHASE_OF_OUTCOME: Readonly<Record<Exclude<Outcome, 'done' | 'skipped'>, Phase>> = {
-  unsupported: 'Unsupported',
-  refused: 'Failed',
-  rolledBack: 'RolledBack',
-  failed: 'Failed',
-  awaitingRestart: 'AwaitingRestart',
-};
-
-const PHASE_AFTER: Readonly<Record<Stage, Phase>> = {
-  preflight: 'Preflight',
-  stage: 'Staged',
-  activate: 'Ready',
-  remove: 'Removing',
-};
-
-/** Phases in which an attempt has ended, well or badly. */
-export const ENDED: readonly Phase[] = [
-  'Ready',
-  'Failed',
-  'RolledBack',
-  'Unsupported',
-  'Skipped',
-  'AwaitingRestart',
-];
-export const FAILED: readonly Phase[] = ['Failed', 'RolledBack'];
+import { ERRORS } from '../../errors.ts';
+import type { KataNodeSpec, KataNodeStatus } from '../../crds/kataNode.ts';
+import type { NodeResult } from '../../crds/nodeResult.ts';
+import { timeMs } from '../cache/views.ts';
+import {
+  claimedAtMs,
+  ENDED,
+  lookAt,
+  timeoutError,
+  type AttemptInput,
+  type NodeError,
+  type Seen,
+} from './report.ts';
 
 /** True when a new attempt was started after the last one had ended. */
 export function isRenewed(spec: KataNodeSpec, status: KataNodeStatus): boolean {
@@ -92,122 +62,6 @@ function isSettled({ kataNode, pod }: AttemptInput, previous: KataNodeStatus, se
   // This Pod's result is recorded. What was only a lack of one may still be overtaken by it, and after a
   // reboot kubelet runs the same Pod again, on a node that may have become another.
   return seen.ended.phase === previous.phase && !isLackOfResult(previous.error);
-}
-
-interface Seen {
-  readonly results: readonly NodeResult[];
-  readonly ended: { readonly phase: Phase; readonly error: NodeError | undefined } | undefined;
-  /** The last stage that went well, as a phase. */
-  readonly progress: Phase;
-  readonly current: Stage;
-  readonly timedOut: boolean;
-}
-
-function lookAt(input: AttemptInput): Seen {
-  const stages = input.kataNode.spec.revision === 'remove' ? REMOVE_STAGES : INSTALL_STAGES;
-  const results: NodeResult[] = [];
-  let progress: Phase = stages === REMOVE_STAGES ? 'Removing' : 'Claimed';
-  let current: Stage = stages[0];
-  let ended: Seen['ended'];
-  for (const stage of stages) {
-    current = stage;
-    const state: StageState = input.pod?.stages[stage] ?? { kind: 'pending' };
-    if (state.kind === 'pending') break;
-    if (state.kind === 'unknown') {
-      ended = {
-        phase: 'Failed',
-        error: nodeError('KATA_E_RESULT_UNKNOWN', stage, { stage, cause: state.cause }),
-      };
-      break;
-    }
-    results.push(state.result);
-    if (state.result.outcome !== 'done') {
-      ended = endedBadly(state.result);
-      break;
-    }
-    progress = PHASE_AFTER[stage];
-    if (stage === stages.at(-1)) ended = { phase: progress, error: undefined };
-  }
-  return {
-    results,
-    ended,
-    progress,
-    current,
-    timedOut: input.nowMs - lastHeardMs(input, progress) > input.nodeTimeoutMs,
-  };
-}
-
-function claimedAtMs({ kataNode, nowMs }: AttemptInput): number {
-  return timeMs(kataNode.spec.claimedAt) ?? nowMs;
-}
-
-/** The claim, or the last stage that ended since: a node that reports has not hung, however slow it is. */
-function lastHeardMs(input: AttemptInput, progress: Phase): number {
-  const { status, spec } = input.kataNode;
-  const claimedMs = claimedAtMs(input);
-  if (status === undefined || status.revision !== spec.revision || ENDED.includes(status.phase))
-    return claimedMs;
-  const sinceMs = status.phase === progress ? timeMs(status.since) : input.nowMs;
-  return Math.max(claimedMs, sinceMs ?? claimedMs);
-}
-
-const INSTALL_STAGES = ['preflight', 'stage', 'activate'] as const;
-const REMOVE_STAGES = ['remove'] as const;
-
-function endedBadly(result: NodeResult): { phase: Phase; error: NodeError } {
-  if (result.outcome === 'done' || result.outcome === 'skipped') {
-    // Skipped without an earlier bad result: the hand-off between the containers was lost.
-    return {
-      phase: 'Failed',
-      error: nodeError('KATA_E_RESULT_UNKNOWN', result.stage, {
-        stage: result.stage,
-        cause: 'skipped without a reason',
-      }),
-    };
-  }
-  const error =
-    result.error ??
-    nodeError('KATA_E_RESULT_UNKNOWN', result.stage, {
-      stage: result.stage,
-      cause: `outcome ${result.outcome} without an error`,
-    });
-  return { phase: PHASE_OF_OUTCOME[result.outcome], error: clipped(error) };
-}
-
-function timeoutError(input: AttemptInput, seen: Seen): NodeError {
-  const base = nodeError('KATA_E_NODE_TIMEOUT', seen.current, {
-    node: input.node.name,
-    seconds: Math.round(input.nodeTimeoutMs / 1000),
-    step: seen.current,
-    namespace: input.namespace,
-  });
-  const waiting = input.pod?.waiting;
-  return waiting === undefined
-    ? base
-    : { ...base, message: clip(`${base.message}; its Pod waits: ${waiting}`) };
-}
-
-function nodeError(
-  code: ErrorCode,
-  step: string,
-  parameters: Record<string, string | number>,
-): NodeError {
-  const error = new KataError(code, parameters);
-  return clipped({
-    code,
-    step,
-    reason: error.reason,
-    message: error.message,
-    remedy: error.remedy,
-  });
-}
-
-function clipped(error: NodeError): NodeError {
-  return { ...error, message: clip(error.message), remedy: clip(error.remedy) };
-}
-
-function clip(text: string): string {
-  return text.length <= 1000 ? text : `${text.slice(0, 997)}...`;
 }
 
 /** What stays true of a node whatever its attempts do. */

@@ -7,7 +7,8 @@ import { ANNOTATION, REMOVE } from '../../crds/names.ts';
 import type { KataNodeSpec } from '../../crds/kataNode.ts';
 import type { NodePodView } from '../cache/nodePod.ts';
 import { timeMs } from '../cache/views.ts';
-import { ENDED, isRenewed, isRetryable } from './assess.ts';
+import { isRenewed, isRetryable } from './assess.ts';
+import { ENDED } from './report.ts';
 import type { Member } from './member.ts';
 
 export interface Retry {

@@ -6,7 +6,7 @@ import type { Observed } from '../deployment/observed.ts';
 import type { EventDraft } from '../../kube/events.ts';
 import * as events from '../events.ts';
 import type { Write } from '../writes.ts';
-import { FAILED } from './assess.ts';
+import { FAILED } from './report.ts';
 import { outlivedPod, renewed } from './attempts.ts';
 import type { Member } from './member.ts';
 import { nodeWrites, type Intention } from './writes.ts';

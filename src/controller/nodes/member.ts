@@ -5,7 +5,8 @@ import type { KataNodeStatus } from '../../crds/kataNode.ts';
 import { REMOVE } from '../../crds/names.ts';
 import type { NodePodView } from '../cache/nodePod.ts';
 import type { KataNodeView, NodeView } from '../cache/views.ts';
-import { ENDED, FAILED, isRenewed } from './assess.ts';
+import { isRenewed } from './assess.ts';
+import { ENDED, FAILED } from './report.ts';
 import { retryOf, type Retry } from './attempts.ts';
 
 /**

@@ -7,7 +7,7 @@ import { API_VERSION, LABEL, MANAGED_BY } from '../../crds/names.ts';
 import type { KataNodeSpec, KataNodeStatus } from '../../crds/kataNode.ts';
 import type { Manifest, Write } from '../writes.ts';
 import { timeMs, type KataDeploymentView } from '../cache/views.ts';
-import { ENDED } from './assess.ts';
+import { ENDED } from './report.ts';
 import { nodeLabels, ownLabels, sameLabels, withoutForeign } from './labels.ts';
 import type { Member } from './member.ts';
 

@@ -4,7 +4,7 @@
  * same slots. Waves, windows and approval extend the list of gates below.
  */
 import type { RolloutSpec } from '../../crds/kataDeployment.ts';
-import { FAILED } from '../nodes/assess.ts';
+import { FAILED } from '../nodes/report.ts';
 import type { Member } from '../nodes/member.ts';
 import { KataError } from '../../errors.ts';
 
