@@ -8,6 +8,7 @@ import type { NodeFacts, NodeResult } from '../../crds/nodeResult.ts';
 import { HOST_PATHS } from '../../crds/names.ts';
 import { KataError } from '../../errors.ts';
 import { needOfArchives, needOfTree } from '../artifacts/need.ts';
+import { findReusable } from '../artifacts/reuse.ts';
 import { resolveArtifacts } from '../artifacts/source.ts';
 import { readTree } from '../artifacts/tree.ts';
 import { readVersion } from '../artifacts/version.ts';
@@ -109,7 +110,8 @@ async function measureArtifacts(
   ) {
     gathered.needBytes = 0;
   } else if (set.kind === 'archives') {
-    gathered.needBytes = needOfArchives(set.archives);
+    const wanted = set.archives.map(({ sha256 }) => sha256);
+    gathered.needBytes = needOfArchives(set.archives, await findReusable(host, wanted));
   } else {
     gathered.needBytes = needOfTree(await readTree(host, set.path, false, signal));
   }

@@ -6,6 +6,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import type { NodePlan } from '../../../../src/crds/nodePlan.ts';
 import type { Host } from '../../../../src/node/host/host.ts';
 import { activate } from '../../../../src/node/stages/activate.ts';
+import { preflight } from '../../../../src/node/stages/preflight.ts';
 import { stage } from '../../../../src/node/stages/stage.ts';
 import {
   kataTree,
@@ -187,6 +188,24 @@ describe('artifacts that cannot be used', () => {
       },
     });
     await expectUntouched(host);
+  });
+});
+
+describe('archives', () => {
+  it('that another version has brought need no room again, which preflight knows too', async () => {
+    const host = await temporaryHost();
+    const directory = await bundle();
+    expect(await stage(contextOf(host, { bundleDirectory: directory }))).toMatchObject({
+      outcome: 'done',
+    });
+    const file = join(directory, 'index.json');
+    const index = await readFile(file, 'utf8');
+    await writeFile(file, index.replace(/"unpackedBytes":\d+/, '"unpackedBytes":900000000000000'));
+    const next = contextOf(host, {
+      bundleDirectory: directory,
+      plan: planOf({ revision: '0123456789' }),
+    });
+    expect((await preflight(next)).outcome).toBe('done');
   });
 });
 
