@@ -99,7 +99,7 @@ describe('two runs at once', () => {
       host.kataNode(['apply'], 'r1'),
       host.kataNode(['apply'], 'r2'),
     ]);
-    expect(runs.map(({ result }) => result?.outcome)).toEqual(['done', 'done']);
+    expect(runs.map(({ result }) => result?.error ?? result?.outcome)).toEqual(['done', 'done']);
     const text = await config();
     const revision = text.includes('/revisions/r1/') ? 'r1' : 'r2';
     expect(text).not.toContain(`/revisions/${revision === 'r1' ? 'r2' : 'r1'}/`);

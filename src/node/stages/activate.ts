@@ -193,9 +193,10 @@ function missingDefault(
 
 async function stagedVersion(
   { host, plan }: StageContext,
-  { staged, active }: NodeState,
+  { staged, overtaken, active }: NodeState,
 ): Promise<Installed> {
-  const wanted = [staged, active].find((candidate) => candidate?.revision === plan.revision);
+  const known = [staged, overtaken, active];
+  const wanted = known.find((candidate) => candidate?.revision === plan.revision);
   if (wanted === undefined)
     throw new KataError('KATA_E_ARTIFACT_NOT_FOUND', {
       path: `a staged version of revision ${plan.revision}`,

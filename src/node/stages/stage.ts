@@ -88,9 +88,13 @@ async function recordStaged(
   const offer = await inspectTree(host, versionPath(digest), plan, arch);
   builder.skippedHandlers = offer.skippedHandlers;
   builder.facts.artifacts = { version, digest };
+  const staged = { revision: plan.revision, digest, version };
   await journal.update((state) => ({
     ...state,
-    staged: { revision: plan.revision, digest, version },
+    staged,
+    ...(state.staged === undefined || state.staged.revision === plan.revision
+      ? {}
+      : { overtaken: state.staged }),
   }));
   await collectPartials(host, digest);
 }

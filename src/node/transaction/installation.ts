@@ -7,6 +7,7 @@
 import { randomBytes } from 'node:crypto';
 import { access, lstat, readdir, readlink, rename, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { HOST_PATHS } from '../../crds/names.ts';
 import { listVersions, removeVersion } from '../artifacts/version.ts';
 import { makeDirectories } from '../host/directories.ts';
@@ -26,11 +27,29 @@ const TEMPORARY_PREFIX = '.kata-operator.';
 export async function prepareInstallation(host: Host): Promise<void> {
   try {
     await removeTemporaries(host);
-    if (!(await exists(host.at(HOST_PATHS.installation)))) await create(host);
+    await createUnlessThere(host);
     for (const path of OWN) await makeDirectories(host, path);
     await syncFile(host.at(HOST_PATHS.installation));
   } catch (error) {
     throw ioError(HOST_PATHS.installation, error);
+  }
+}
+
+const MAX_TRIES = 10;
+const PAUSE_MS = 50;
+/** What it looks like when two runs make it at once: the other has it already, or has cleared away what we had begun. */
+const OVERTAKEN: ReadonlySet<string> = new Set(['ENOTEMPTY', 'EEXIST', 'ENOENT']);
+
+/** The lock lies in the directory that is made here, so the first two runs on a host may meet before it. */
+async function createUnlessThere(host: Host): Promise<void> {
+  for (let tries = 1; !(await exists(host.at(HOST_PATHS.installation))); tries += 1) {
+    try {
+      await create(host);
+    } catch (error) {
+      if (tries === MAX_TRIES || !OVERTAKEN.has(errnoOf(error) ?? '')) throw error;
+      await removeTemporaries(host);
+      await sleep(Math.random() * PAUSE_MS);
+    }
   }
 }
 

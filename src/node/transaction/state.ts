@@ -72,6 +72,8 @@ export const nodeState = z.object({
   engine: engineRecord.optional(),
   /** The version that the last `stage` brought. */
   staged: installed.optional(),
+  /** What the `stage` of another revision brought before: that run may not have come to its `activate` yet. */
+  overtaken: installed.optional(),
   /** What the engine serves. */
   active: activated.optional(),
   /** What it served before: where `rollback` leads, unless that is how `active` became active. */
@@ -92,11 +94,12 @@ export const EMPTY_STATE: NodeState = { stateVersion: 1, created: [] };
 /** Versions that something may still lead to: they must not be collected. */
 export function referencedDigests({
   staged,
+  overtaken,
   active,
   previous,
   transaction: open,
 }: NodeState): ReadonlySet<string> {
-  const all = [staged, active, previous, open?.wish.activation?.installed];
+  const all = [staged, overtaken, active, previous, open?.wish.activation?.installed];
   return new Set(all.flatMap((part) => (part === undefined ? [] : [part.digest])));
 }
 

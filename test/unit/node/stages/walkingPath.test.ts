@@ -37,6 +37,15 @@ async function applyAll(context: StageContext) {
 }
 
 describe('from a plan to served handlers', () => {
+  it('goes on although another revision was staged in between', async () => {
+    const { context } = await fresh();
+    expect(await stage(context)).toMatchObject({ outcome: 'done' });
+    const other = { ...context, attempt: 'other', plan: planOf({ revision: 'r2' }) };
+    expect(await stage(other)).toMatchObject({ outcome: 'done' });
+    expect((await activate(context)).result).toMatchObject({ outcome: 'done' });
+    expect((await activate(other)).result).toMatchObject({ outcome: 'done' });
+  });
+
   it('unpacks a version, writes a configuration per handler and restarts the engine once', async () => {
     const { context, engine } = await fresh();
     const { staged, activated } = await applyAll(context);
