@@ -11,6 +11,8 @@ export default defineConfig({
           name: 'unit',
           include: ['test/unit/**/*.test.ts'],
           testTimeout: 20_000,
+          // Much of it waits for files and timers: on two cores, two at a time.
+          maxWorkers: '100%',
         },
       },
       {
