@@ -1,7 +1,7 @@
-/** docs/reference/errors.md from the error table. Owns the layout; every word comes from src/errors.ts. */
-import { ERRORS } from '../src/errors.ts';
+/** docs/reference/errors.md from the error table. Owns the layout; every word comes from src/errorTable.ts. */
+import { ERRORS } from '../src/errorTable.ts';
 
-const HEAD = `<!-- Generated from src/errors.ts by "npm run generate". Do not edit. -->
+const HEAD = `<!-- Generated from src/errorTable.ts by "npm run generate". Do not edit. -->
 
 # Errors
 

@@ -4,7 +4,7 @@
  *
  * Must never turn Unknown into success, nor forget a verified node because its Pod was evicted.
  */
-import { ERRORS } from '../../errors.ts';
+import { ERRORS } from '../../errorTable.ts';
 import type { KataNodeSpec, KataNodeStatus } from '../../crds/kataNode.ts';
 import type { NodeResult } from '../../crds/nodeResult.ts';
 import { timeMs } from '../cache/views.ts';

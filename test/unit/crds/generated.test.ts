@@ -5,7 +5,7 @@ import { describe, expect, test } from 'vitest';
 import { chartReadme } from '../../../build/chartReadme.ts';
 import { generatedFiles, yaml } from '../../../build/generated.ts';
 import { parseKataDeploymentSpec } from '../../../src/crds/parse.ts';
-import { ERRORS } from '../../../src/errors.ts';
+import { ERRORS } from '../../../src/errorTable.ts';
 import * as catalogue from '../../../src/kata/catalogue.ts';
 
 const top = join(import.meta.dirname, '../../..');

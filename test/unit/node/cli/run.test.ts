@@ -1,7 +1,7 @@
 import { mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { ERRORS } from '../../../../src/errors.ts';
+import { ERRORS } from '../../../../src/errorTable.ts';
 import { RESULT_MAX_BYTES, nodeResult, type NodeResult } from '../../../../src/crds/nodeResult.ts';
 import type { NodePlan } from '../../../../src/crds/nodePlan.ts';
 import { COMMANDS } from '../../../../src/node/cli/options.ts';
