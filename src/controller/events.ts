@@ -40,7 +40,7 @@ export const nodeUnsupported = (kataNode: Subject, reason: string, message: stri
     type: 'Normal',
     reason,
     action: 'Preflight',
-    note: `${kataNode.name} was not touched: ${message}`,
+    note: `${kataNode.name} cannot run Kata: ${message}`,
   });
 
 export const nodeFailed = (

@@ -39,8 +39,6 @@ export const kataNodeSpec = z.object({
   revision: z.string().max(63).optional(),
   /** When the present attempt was started (RFC 3339); nodeTimeout counts from here. */
   claimedAt: z.string().max(64).optional(),
-  /** An attempt before the present one may have written to the node: it must be cleaned whatever the present one found. */
-  touched: z.boolean().optional(),
   /** Value of the retry annotation that was already obeyed. */
   retryHandled: z.string().max(253).optional(),
 });
@@ -62,6 +60,8 @@ export const kataNodeStatus = z.object({
   machineId: z.string().max(64).optional(),
   bootId: z.string().max(64).optional(),
   kvm: z.object({ usable: z.boolean(), cause: text.optional() }).optional(),
+  /** Whether something of ours lies on the host, by its own word; absent until it was looked at. */
+  installed: z.boolean().optional(),
   engine: z
     .object({
       name: z.string().max(32),

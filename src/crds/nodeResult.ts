@@ -48,6 +48,8 @@ export const nodeFacts = z.object({
       unit: z.string().optional(),
     })
     .optional(),
+  /** Whether something of ours was on the host when the attempt began, whoever had brought it (preflight). */
+  installed: z.boolean().optional(),
   /** VERSION of the artifacts and digest of the installed version directory. */
   artifacts: z.object({ version: z.string(), digest: z.string() }).optional(),
 });

@@ -75,8 +75,11 @@ function factsOf(results: readonly NodeResult[]): Partial<KataNodeStatus> {
   const facts = Object.assign({}, ...results.map((result) => result.facts)) as NodeResult['facts'];
   const last = results.at(-1);
   const activated = last?.stage === 'activate' && last.outcome === 'done';
+  // What came after preflight may have written: from then on only the next look at the host says that it is bare.
+  const wrote = results.some(({ stage, outcome }) => stage !== 'preflight' && outcome !== 'skipped');
   return {
     ...facts,
+    ...(wrote ? { installed: true } : {}),
     ...(activated ? { handlers: last.handlers } : {}),
     // A change that could not be taken back: nothing may be promised of this node any more.
     ...(last?.outcome === 'failed' ? { handlers: [] } : {}),

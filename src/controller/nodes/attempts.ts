@@ -29,6 +29,15 @@ const MAX_REPAIR_PAUSE_MS = 60 * 60_000;
 /** Repairs in a row after which a person is told. */
 export const LASTING_REPAIRS = 3;
 
+/** Who waits is given a new attempt anyway, who is worked on has one, and who is skipped or another's gets none. */
+const ATTEMPTED: readonly Member['state'][] = [
+  'current',
+  'failed',
+  'unsupported',
+  'awaitingRestart',
+  'removing',
+];
+
 /** A member whose retry is not decided yet. */
 type Settled = Omit<Member, 'retry'>;
 type Check = (member: Settled, nowMs: number) => Retry | undefined;
@@ -73,10 +82,7 @@ export function outlivedPod(spec: KataNodeSpec, { status, pod }: Settled): NodeP
 function askedByAnnotation({ kataNode, state }: Settled): Retry | undefined {
   const asked = kataNode?.annotations[ANNOTATION.retry];
   if (asked === undefined || asked === kataNode?.spec.retryHandled) return undefined;
-  // Who waits is given a new attempt anyway, and who is worked on has one.
-  return state === 'waiting' || state === 'inProgress'
-    ? undefined
-    : { reason: 'Asked', handled: asked };
+  return ATTEMPTED.includes(state) ? { reason: 'Asked', handled: asked } : undefined;
 }
 
 function retryableAfterBackoff(

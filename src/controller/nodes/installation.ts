@@ -36,8 +36,6 @@ function claimFor(o: Observed, member: Member, target: string, nowMs: number): I
     deployment: o.deployment.name,
     nodeUID: node.uid,
     revision: target,
-    // Of an earlier attempt nothing may be left to chance, unless it ended before its first write.
-    ...(kataNode !== undefined && status?.phase !== 'Unsupported' ? { touched: true } : {}),
   };
   return { spec: renewed(spec, member, nowMs), claimed: target, status, advertise: true };
 }

@@ -56,9 +56,9 @@ function mustWithdraw({ node, kataNode }: Member): boolean {
   return kataNode !== undefined && isAdvertised(node.labels);
 }
 
-/** The only attempt that ever came there found that the node cannot run Kata, before its first write. */
-function isUntouched({ kataNode, status }: Member): boolean {
-  return status?.phase === 'Unsupported' && kataNode?.spec.touched !== true;
+/** The node cannot run Kata, and nothing of ours had ever come there when it said so. */
+function isUntouched({ status }: Member): boolean {
+  return status?.phase === 'Unsupported' && status.installed === false;
 }
 
 function withdraw(o: Observed, member: Member, nowMs: number): Write[] {

@@ -16,6 +16,7 @@ import type { Engine } from '../engine/index.ts';
 import { freeSpace, requireSpace } from '../preflight/disk.ts';
 import { platformFacts } from '../preflight/facts.ts';
 import { requireWritable } from '../preflight/mounts.ts';
+import { isInstalled } from '../transaction/installation.ts';
 import { readState } from '../transaction/journal.ts';
 import type { StageContext } from './context.ts';
 import { ResultBuilder, StageFailure, outcomeBeforeWrites } from './resultBuilder.ts';
@@ -32,7 +33,7 @@ interface Check {
 }
 
 const CHECKS: readonly Check[] = [
-  // Whose machine this is; a node name outlives its machine.
+  // Whose machine this is (a node name outlives its machine), and whether anything of ours lies there.
   { name: 'Platform', run: gatherPlatform },
   // Some runtimes exist on some architectures only; those that do not are left out, but one must remain.
   { name: 'Architecture', run: checkArchitecture },
@@ -75,6 +76,7 @@ async function gatherPlatform(
   { host, arch, kernel }: StageContext,
   { facts }: Gathered,
 ): Promise<void> {
+  facts.installed = await isInstalled(host);
   Object.assign(facts, await platformFacts(host, arch, kernel));
 }
 

@@ -303,6 +303,54 @@ describe('coming and going', () => {
     expect(world.deployment).toBeUndefined();
   });
 
+  it.each([
+    [
+      'after a reboot, when kubelet ran the same Pod again',
+      (world: World): void => {
+        for (const [name, pod] of world.pods) world.pods.set(name, { ...pod, stages: {} });
+      },
+    ],
+    [
+      'in a later attempt at the same revision',
+      (world: World): void => {
+        world.annotateKataNode('worker-1', { [ANNOTATION.retry]: 'look-again' });
+      },
+    ],
+  ])('cleans a node that lost KVM %s', (_when, again) => {
+    const world = aWorld(1);
+    world.settle();
+    world.behaviour = (_node, stage) => (stage === 'preflight' ? WITHOUT_KVM : undefined);
+    again(world);
+    world.settle();
+    expect(world.phase('worker-1')).toBe('Unsupported');
+    world.behaviour = () => undefined;
+    world.delete();
+    world.settle();
+    expect([...world.installed]).toEqual([]);
+    expect(world.deployment).toBeUndefined();
+  });
+
+  it('sends no Pod to clean a node that never could run Kata', () => {
+    const world = aWorld(1);
+    world.behaviour = (_node, stage) => (stage === 'preflight' ? WITHOUT_KVM : 'hang');
+    world.settle();
+    world.delete();
+    world.settle();
+    expect(world.deployment).toBeUndefined();
+  });
+
+  it('cleans a node that the artifacts turned out to be wrong for', () => {
+    const world = aWorld(1);
+    world.behaviour = (_node, stage) =>
+      stage === 'stage' ? badResult('unsupported', 'KATA_E_ARCHITECTURE') : undefined;
+    world.settle();
+    expect(world.phase('worker-1')).toBe('Unsupported');
+    world.behaviour = () => undefined;
+    world.delete();
+    world.settle();
+    expect([...world.installed]).toEqual([]);
+  });
+
   it('cleans nodes although somebody has deleted their KataNodes', () => {
     const world = aWorld(2);
     world.settle();

@@ -65,6 +65,8 @@ export class World {
   deployment: KataDeploymentView | undefined;
   #serial = 0;
   readonly #labelsApplied = new Map<string, Set<string>>();
+  /** Nodes on which something of ours lies. */
+  readonly installed = new Set<string>();
 
   constructor(spec: unknown = {}, name = 'kata') {
     this.deployment = this.#deploymentView(name, spec, 1);
@@ -419,7 +421,12 @@ export class World {
       (state) => state.kind === 'ended' && state.result.outcome !== 'done',
     );
     const outcome: Outcome = earlier ? 'skipped' : (answer?.outcome ?? 'done');
-    const result: NodeResult = { ...this.#success(pod, next), ...answer, outcome };
+    const success = this.#success(pod, next);
+    const facts = { ...success.facts, ...answer?.facts };
+    if (next === 'preflight') facts.installed = this.installed.has(pod.nodeName);
+    if (next === 'stage' && !earlier) this.installed.add(pod.nodeName);
+    if (next === 'remove' && outcome === 'done') this.installed.delete(pod.nodeName);
+    const result: NodeResult = { ...success, ...answer, facts, outcome };
     this.pods.set(pod.name, {
       ...pod,
       stages: { ...pod.stages, [next]: { kind: 'ended', result } },
