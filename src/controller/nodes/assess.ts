@@ -76,7 +76,9 @@ function factsOf(results: readonly NodeResult[]): Partial<KataNodeStatus> {
   const last = results.at(-1);
   const activated = last?.stage === 'activate' && last.outcome === 'done';
   // What came after preflight may have written: from then on only the next look at the host says that it is bare.
-  const wrote = results.some(({ stage, outcome }) => stage !== 'preflight' && outcome !== 'skipped');
+  const wrote = results.some(
+    ({ stage, outcome }) => stage !== 'preflight' && outcome !== 'skipped',
+  );
   return {
     ...facts,
     ...(wrote ? { installed: true } : {}),
