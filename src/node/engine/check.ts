@@ -7,7 +7,7 @@ import { KataError } from '../../errors.ts';
 import type { Host } from '../host/host.ts';
 import { readHostFile } from '../host/hostFile.ts';
 import { parseToml } from '../toml/document.ts';
-import { dumpCurrent } from './containerd/candidate.ts';
+import { dumpCurrent } from './containerd/dump.ts';
 import { textOf } from './containerd/edit.ts';
 import { checkImports } from './containerd/imports.ts';
 import { assertDefaultRuntime } from './containerd/schema.ts';

@@ -7,7 +7,7 @@ import type { Host } from '../host/host.ts';
 import { existsOnHost, readHostFile, resolveOnHost } from '../host/hostFile.ts';
 import { findBlock } from '../toml/block.ts';
 import { parseToml } from '../toml/document.ts';
-import { effectivePatterns } from './containerd/candidate.ts';
+import { effectivePatterns } from './containerd/dump.ts';
 import { textOf } from './containerd/edit.ts';
 import { dropInFile, mainFile } from './containerd/files.ts';
 import { segmentExpression } from './containerd/imports.ts';

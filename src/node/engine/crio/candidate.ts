@@ -12,9 +12,9 @@ import type { Host } from '../../host/host.ts';
 import { existsOnHost, type HostFile, isMissing, writeDurably } from '../../host/hostFile.ts';
 import { ioError } from '../../host/ioError.ts';
 import { parseToml, tableAt, type TomlTable, valueAt } from '../../toml/document.ts';
-import { contains } from '../../toml/extend.ts';
+import { assertGivenUp, assertTakenOver, rejected } from '../acceptance.ts';
 import { candidatePath } from '../containerd/candidate.ts';
-import { describeEngine, type Engine } from '../engine.ts';
+import type { Engine } from '../engine.ts';
 
 const CONFIG_TIMEOUT_MS = 30_000;
 const RUNTIMES = ['crio', 'runtime', 'runtimes'];
@@ -67,7 +67,9 @@ export async function validateCrio(
   try {
     await layOut(host, present, directory, current.path, wanted);
     const after = await crioConfig(host, engine, directory, signal);
-    assertHandlers(engine, after, tables, dropped);
+    const runtimes = tableAt(after, RUNTIMES) ?? {};
+    assertTakenOver(engine, runtimes, tables);
+    assertGivenUp(engine, runtimes, dropped);
     const ours = [...Object.keys(tables), ...dropped];
     if (!isDeepStrictEqual(without(before, ours), without(after, ours)))
       throw rejected(engine, 'besides the Kata handlers it would change other settings');
@@ -104,21 +106,6 @@ async function namesIn(host: Host, directory: string): Promise<string[]> {
   });
 }
 
-function assertHandlers(
-  engine: Engine,
-  after: TomlTable,
-  tables: TomlTable,
-  dropped: readonly string[],
-): void {
-  const runtimes = tableAt(after, RUNTIMES) ?? {};
-  const wrong = Object.entries(tables).find(([name, table]) => !contains(runtimes[name], table));
-  if (wrong !== undefined)
-    throw rejected(engine, `it does not take over handler ${wrong[0]} as it was written`);
-  const left = dropped.find((name) => Object.hasOwn(runtimes, name));
-  if (left !== undefined)
-    throw rejected(engine, `handler ${left} is still defined by another file`);
-}
-
 function without(config: TomlTable, handlers: readonly string[]): TomlTable {
   const copy = structuredClone(config);
   const runtimes = tableAt(copy, RUNTIMES) ?? {};
@@ -130,12 +117,4 @@ function without(config: TomlTable, handlers: readonly string[]): TomlTable {
 function lastWords(stderr: string): string {
   const line = stderr.trimEnd().split('\n').at(-1) ?? '';
   return (/ msg="(.*)"$/.exec(line)?.[1] ?? line).slice(0, 500);
-}
-
-function rejected(engine: Engine, cause: string): KataError {
-  return new KataError('KATA_E_ENGINE_REJECTED_CONFIG', {
-    engine: describeEngine(engine),
-    cause,
-    file: engine.dropInDirectory ?? engine.configPath,
-  });
 }
