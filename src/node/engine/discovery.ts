@@ -7,46 +7,20 @@
 import { readFile } from 'node:fs/promises';
 import type { NodePlan } from '../../crds/nodePlan.ts';
 import { KataError } from '../../errors.ts';
-import { execOnHost } from '../host/exec.ts';
 import type { Host } from '../host/host.ts';
-import { existsOnHost, resolveOnHost } from '../host/hostFile.ts';
+import { resolveOnHost } from '../host/hostFile.ts';
 import { flagValue, type HostProcess, listensOn, processesNamed, unitOf } from '../host/process.ts';
+import { DEFAULTS, dropIns } from './defaults.ts';
 import { distributionOf, unsupportedEngine, unsupportedSystem } from './distributions/presets.ts';
-import { describeEngine, type Engine, ENGINE_NAMES, type EngineName, isAtLeast } from './engine.ts';
+import { describeEngine, type Engine, ENGINE_NAMES, isAtLeast } from './engine.ts';
+import { installedEngine, installedUnit } from './installed.ts';
 import { kubeletSocket } from './kubelet.ts';
+import { assertNotTooOld, versionOf } from './version.ts';
 
 type Wanted = NodePlan['engine'];
 
 /** What may listen on a CRI socket, by the name of its executable. */
 const LISTENERS = new Set([...ENGINE_NAMES, 'cri-dockerd', 'k3s', 'rke2', 'k0s', 'dockerd']);
-
-const DEFAULTS = {
-  containerd: {
-    socket: '/run/containerd/containerd.sock',
-    configPath: '/etc/containerd/config.toml',
-    unit: 'containerd.service',
-  },
-  crio: {
-    socket: '/run/crio/crio.sock',
-    configPath: '/etc/crio/crio.conf',
-    unit: 'crio.service',
-  },
-} as const;
-const CRIO_DROP_INS = '/etc/crio/crio.conf.d';
-/** Oldest release whose configuration is known here. */
-const OLDEST: Readonly<Record<EngineName, readonly [number, number]>> = {
-  containerd: [1, 6],
-  crio: [1, 20],
-};
-const BINARY_DIRECTORIES = ['/usr/bin', '/usr/local/bin', '/opt/containerd/bin', '/opt/bin'];
-const UNIT_DIRECTORIES = [
-  '/etc/systemd/system',
-  '/run/systemd/system',
-  '/usr/local/lib/systemd/system',
-  '/usr/lib/systemd/system',
-  '/lib/systemd/system',
-];
-const VERSION_TIMEOUT_MS = 20_000;
 
 /** Throws KATA_E_ENGINE_NOT_FOUND, KATA_E_ENGINE_UNSUPPORTED with the reason, KATA_E_ENGINE_CONFIG_CONFLICT when the wish and the running engine differ. */
 export async function discoverEngine(
@@ -68,7 +42,8 @@ export async function discoverEngine(
     process === undefined
       ? await installedEngine(host, wanted, socket, signal)
       : await runningEngine(host, wanted, socket, process, signal);
-  assertKnown(engine, wanted);
+  assertWanted(engine, wanted);
+  assertNotTooOld(engine);
   return process === undefined ? engine : ofDistribution(host, engine, paths);
 }
 
@@ -89,14 +64,6 @@ async function ofDistribution(
     });
   const unit = engine.unit ?? (await installedUnit(host, units));
   return { ...engine, distribution: name, ...(unit === undefined ? {} : { unit }) };
-}
-
-async function installedUnit(host: Host, units: readonly string[]): Promise<string | undefined> {
-  for (const unit of units) {
-    const files = UNIT_DIRECTORIES.map((directory) => `${directory}/${unit}`);
-    if ((await firstExisting(host, files)) !== undefined) return unit;
-  }
-  return undefined;
 }
 
 async function osRelease(host: Host): Promise<string> {
@@ -158,96 +125,13 @@ async function runningEngine(
   };
 }
 
-/** By hand, on a host whose engine is stopped: what is installed, and what it will read when it starts. */
-async function installedEngine(
-  host: Host,
-  wanted: Wanted,
-  socket: string,
-  signal: AbortSignal,
-): Promise<Engine> {
-  const found = await installedBinary(host, wanted);
-  if (found === undefined) {
-    const docker = await firstExisting(host, ['/usr/bin/dockerd', '/usr/local/bin/dockerd']);
-    if (docker !== undefined)
-      throw unsupported({
-        name: 'Docker',
-        cause:
-          'there is no containerd of its own on this host; hosts with Docker only are not supported by this version',
-      });
-    throw new KataError('KATA_E_ENGINE_NOT_FOUND', {
-      cause: `nothing listens on ${socket}, and there is no engine in ${BINARY_DIRECTORIES.join(', ')}`,
-    });
-  }
-  const { name, binaryPath } = found;
-  const { unit } = DEFAULTS[name];
-  const version = await versionOf(host, binaryPath, signal);
-  const unitFile = await installedUnit(host, [unit]);
-  return {
-    name,
-    version,
-    configPath: wanted.configPath ?? DEFAULTS[name].configPath,
-    ...dropIns(name, undefined),
-    socket,
-    binaryPath,
-    running: false,
-    ...(unitFile === undefined ? {} : { unit }),
-  };
-}
-
-/** containerd first: CRI-O's packages bring none along. */
-async function installedBinary(
-  host: Host,
-  wanted: Wanted,
-): Promise<{ name: EngineName; binaryPath: string } | undefined> {
-  for (const name of wanted.type === 'Auto' ? ENGINE_NAMES : [wanted.type]) {
-    const paths = BINARY_DIRECTORIES.map((directory) => `${directory}/${name}`);
-    const binaryPath = await firstExisting(host, paths);
-    if (binaryPath !== undefined) return { name, binaryPath };
-  }
-  return undefined;
-}
-
-function dropIns(name: EngineName, directory: string | undefined): { dropInDirectory?: string } {
-  return name === 'crio' ? { dropInDirectory: directory ?? CRIO_DROP_INS } : {};
-}
-
-/** Throws KATA_E_ENGINE_UNSUPPORTED for what is too old, KATA_E_ENGINE_CONFIG_CONFLICT for another engine than the one asked for. */
-function assertKnown(engine: Engine, { type }: Wanted): void {
+/** Throws KATA_E_ENGINE_CONFIG_CONFLICT for another engine than the one asked for. */
+function assertWanted(engine: Engine, { type }: Wanted): void {
   if (type !== 'Auto' && type !== engine.name)
     throw new KataError('KATA_E_ENGINE_CONFIG_CONFLICT', {
       file: engine.configPath,
       cause: `spec.engine.type is ${type}, but the engine at ${engine.socket} is ${describeEngine(engine)}`,
     });
-  const [major, minor] = OLDEST[engine.name];
-  if (!isAtLeast(engine, major, minor))
-    throw unsupported({
-      name: describeEngine(engine),
-      cause: `it is older than ${describeEngine({ ...engine, version: `${major}.${minor}` })}`,
-    });
-}
-
-async function versionOf(host: Host, binaryPath: string, signal: AbortSignal): Promise<string> {
-  const { code, stdout, stderr } = await execOnHost(host, [binaryPath, '--version'], {
-    timeoutMs: VERSION_TIMEOUT_MS,
-    signal,
-  });
-  const version = coerceVersion(stdout);
-  if (code === 0 && version !== undefined) return version;
-  throw new KataError('KATA_E_ENGINE_UNSUPPORTED', {
-    engine: binaryPath,
-    cause: `its version is unreadable: ${(stdout + stderr).trim().slice(0, 200)}`,
-  });
-}
-
-/** Of `containerd github.com/containerd/containerd/v2 v2.4.2 <hash>` and its kin (`1.7.24~ds1`, `2.1.9+unknown`). */
-export function coerceVersion(output: string): string | undefined {
-  const match = /(?:^|\s)v?(\d+\.\d+\.\d+)(?=[-+~\s]|$)/m.exec(output);
-  return match?.[1];
-}
-
-async function firstExisting(host: Host, paths: readonly string[]): Promise<string | undefined> {
-  for (const path of paths) if (await existsOnHost(host, path)) return path;
-  return undefined;
 }
 
 function unsupported({ name, cause }: { name: string; cause: string }): KataError {

@@ -8,7 +8,7 @@ import { dirname } from 'node:path';
 import { afterEach, beforeAll, expect } from 'vitest';
 import { engineBinary, type EngineRelease } from '../../../e2e/cluster/engines.ts';
 import type { KataError } from '../../../src/errors.ts';
-import { coerceVersion } from '../../../src/node/engine/discovery.ts';
+import { coerceVersion } from '../../../src/node/engine/version.ts';
 import {
   type Engine,
   type EngineRecord,

@@ -2,9 +2,10 @@ import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { coerceVersion, discoverEngine } from '../../../../src/node/engine/discovery.ts';
+import { discoverEngine } from '../../../../src/node/engine/discovery.ts';
 import { distributionOf } from '../../../../src/node/engine/distributions/presets.ts';
 import { endpointIn, kubeletSocket, socketPath } from '../../../../src/node/engine/kubelet.ts';
+import { coerceVersion } from '../../../../src/node/engine/version.ts';
 import { hostAt } from '../../../../src/node/host/host.ts';
 
 let root = '';

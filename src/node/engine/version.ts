@@ -1,0 +1,49 @@
+/**
+ * Which release an engine's binary is, and whether its configuration is known here. Runs nothing but the binary's own
+ * `--version`; how releases compare is engine.ts.
+ */
+import { KataError } from '../../errors.ts';
+import { execOnHost } from '../host/exec.ts';
+import type { Host } from '../host/host.ts';
+import { describeEngine, type Engine, type EngineName, isAtLeast } from './engine.ts';
+
+/** Oldest release whose configuration is known here. */
+const OLDEST: Readonly<Record<EngineName, readonly [number, number]>> = {
+  containerd: [1, 6],
+  crio: [1, 20],
+};
+const VERSION_TIMEOUT_MS = 20_000;
+
+/** Throws KATA_E_ENGINE_UNSUPPORTED. */
+export function assertNotTooOld(engine: Engine): void {
+  const [major, minor] = OLDEST[engine.name];
+  if (isAtLeast(engine, major, minor)) return;
+  throw new KataError('KATA_E_ENGINE_UNSUPPORTED', {
+    engine: describeEngine(engine),
+    cause: `it is older than ${describeEngine({ ...engine, version: `${major}.${minor}` })}`,
+  });
+}
+
+/** Asks the binary itself. Throws KATA_E_ENGINE_UNSUPPORTED when its answer cannot be read. */
+export async function versionOf(
+  host: Host,
+  binaryPath: string,
+  signal: AbortSignal,
+): Promise<string> {
+  const { code, stdout, stderr } = await execOnHost(host, [binaryPath, '--version'], {
+    timeoutMs: VERSION_TIMEOUT_MS,
+    signal,
+  });
+  const version = coerceVersion(stdout);
+  if (code === 0 && version !== undefined) return version;
+  throw new KataError('KATA_E_ENGINE_UNSUPPORTED', {
+    engine: binaryPath,
+    cause: `its version is unreadable: ${(stdout + stderr).trim().slice(0, 200)}`,
+  });
+}
+
+/** Of `containerd github.com/containerd/containerd/v2 v2.4.2 <hash>` and its kin (`1.7.24~ds1`, `2.1.9+unknown`). */
+export function coerceVersion(output: string): string | undefined {
+  const match = /(?:^|\s)v?(\d+\.\d+\.\d+)(?=[-+~\s]|$)/m.exec(output);
+  return match?.[1];
+}
