@@ -4,44 +4,42 @@
  */
 import { availableParallelism } from 'node:os';
 import type { Progress } from '../e2e/cluster/progress.ts';
-import { CrashHost, prepareTools, type Tools } from './crash/host.ts';
+import { CrashHost } from './crash/host.ts';
+import { MACHINES, type Machine } from './crash/machines.ts';
 import { allPoints, describePoint, sample } from './crash/points.ts';
 import { Laboratory, SCENARIOS, type Point, type Verdict } from './crash/scenarios.ts';
+import { prepareTools, type Tools } from './crash/tools.ts';
 import { figure, type Measured } from './result.ts';
 
 const POINTS_WANTED = 500;
-/** About every fourth one of all; which ones follows from the seed. */
-const POINTS_PER_SCENARIO = 130;
+/** About every tenth one of all; which ones follows from the seed. */
+const POINTS_PER_SCENARIO = 50;
 const SEED = 1;
 const REPORT_EVERY = 50;
 
 interface Examined extends Verdict {
+  readonly machine: string;
+  readonly scenario: string;
   readonly point: string;
 }
 
 export async function crash(progress: Progress): Promise<Measured> {
   const tools = await prepareTools();
   try {
-    const points = await pointsOf(tools);
-    progress.say(`${points.length} points`);
-    const examined = await examineAll(tools, points, progress);
+    const examined: Examined[] = [];
+    for (const machine of MACHINES) {
+      progress.say(machine.name);
+      const points = await pointsOf(tools, machine);
+      examined.push(...(await examineAll(tools, machine, points, progress)));
+    }
     const reached = examined.filter((one) => one.reached);
     const wrong = reached.filter((one) => one.wrong.length > 0);
-    for (const { point, where, wrong: what } of wrong)
-      progress.say(`${point} (${where}): ${what.join('; ')}`);
     return {
       runs: 1,
       figures: [
         figure('points', reached.length, 'points', POINTS_WANTED, 'higher'),
-        ...SCENARIOS.map(({ name }) =>
-          figure(
-            `points in ${name}`,
-            reached.filter(({ point }) => point.startsWith(`${name},`)).length,
-            'points',
-            null,
-            'higher',
-          ),
-        ),
+        ...counts(reached, 'machine', ({ name }) => `points on ${name}`, MACHINES),
+        ...counts(reached, 'scenario', ({ name }) => `points in ${name}`, SCENARIOS),
         figure('points after which an invariant did not hold', wrong.length, 'points', 0),
       ],
       raw: { examined: reached },
@@ -51,8 +49,20 @@ export async function crash(progress: Progress): Promise<Measured> {
   }
 }
 
-async function pointsOf(tools: Tools): Promise<Point[]> {
-  const host = await CrashHost.create(tools);
+function counts(
+  examined: readonly Examined[],
+  key: 'machine' | 'scenario',
+  label: (of: { readonly name: string }) => string,
+  all: readonly { readonly name: string }[],
+): Measured['figures'] {
+  return all.map((of) => {
+    const count = examined.filter((one) => one[key] === of.name).length;
+    return figure(label(of), count, 'points', null, 'higher');
+  });
+}
+
+async function pointsOf(tools: Tools, machine: Machine): Promise<Point[]> {
+  const host = await CrashHost.create(tools, machine);
   try {
     const laboratory = await Laboratory.create(host);
     const points: Point[] = [];
@@ -73,17 +83,27 @@ async function pointsOf(tools: Tools): Promise<Point[]> {
 /** Several hosts at once, each with its own queue: what one does is unknown to the others. */
 async function examineAll(
   tools: Tools,
+  machine: Machine,
   points: readonly Point[],
   progress: Progress,
 ): Promise<Examined[]> {
   const queue = [...points];
   const examined: Examined[] = [];
   const work = async (): Promise<void> => {
-    const host = await CrashHost.create(tools);
+    const host = await CrashHost.create(tools, machine);
     try {
       const laboratory = await Laboratory.create(host);
       for (let point = queue.shift(); point !== undefined; point = queue.shift()) {
-        examined.push({ point: describePoint(point), ...(await laboratory.examine(point)) });
+        const verdict = await laboratory.examine(point);
+        const shown = describePoint(point);
+        examined.push({
+          machine: machine.name,
+          scenario: point.scenario.name,
+          point: shown,
+          ...verdict,
+        });
+        if (verdict.wrong.length > 0)
+          progress.say(`${machine.name}: ${shown} (${verdict.where}): ${verdict.wrong.join('; ')}`);
         if (examined.length % REPORT_EVERY === 0)
           progress.say(`${examined.length} of ${points.length} points`);
       }

@@ -7,62 +7,22 @@
  */
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { constants } from 'node:fs';
-import {
-  access,
-  chmod,
-  cp,
-  lstat,
-  mkdir,
-  mkdtemp,
-  readFile,
-  rm,
-  symlink,
-  writeFile,
-} from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { chmod, lstat, mkdir, readFile, rm, symlink, writeFile, cp } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { bundle } from '../../build/bundle.ts';
-import { compileHelper } from '../../build/helper.ts';
-import { engineBinary } from '../../e2e/cluster/engines.ts';
-import type { NodePlan } from '../../src/crds/nodePlan.ts';
 import { nodeResult, type NodeResult } from '../../src/crds/nodeResult.ts';
 import { GUARD_SERVICE } from '../../src/node/engine/guard/guard.ts';
-import { kataTree, sha256, tar, treeEntries, zst } from '../../test/unit/node/fixtures/archives.ts';
-import { BINARY, CONFIG, FakeEngine, type RestartPhase } from './engine.ts';
-import { compileShim, readCalls, type DiskCall, type Fault } from './shim.ts';
+import { FakeEngine, type RestartPhase } from './engine.ts';
+import type { Machine } from './machines.ts';
+import { readCalls, type DiskCall, type Fault } from './shim.ts';
+import { directoryInMemory, type Revision, type Tools } from './tools.ts';
 
 const RUN_TIMEOUT_MS = 120_000;
 /** What is kept and brought back: all that an installer may change. */
 const CHANGEABLE = ['etc', 'opt', 'var'];
 
-export const ADMIN_CONFIG = `# Managed by the platform team. Ask before you change it!
-version = 3   # do not touch
-
-[plugins."io.containerd.cri.v1.images"]
-  snapshotter = "native"
-
-[plugins.'io.containerd.cri.v1.runtime'.containerd]
-\tdefault_runtime_name = "runc"
-  [plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
-    runtime_type = "io.containerd.runc.v2"
-# the end, without a newline`;
-
 const GUARD_LINK = `etc/systemd/system/multi-user.target.wants/${GUARD_SERVICE}`;
 const GUARD_SCRIPT = 'opt/kata/state/restore/restore.sh';
-
-export type Revision = 'r1' | 'r2';
-
-export interface Tools {
-  readonly directory: string;
-  readonly program: string;
-  readonly helper: string;
-  readonly shim: string;
-  readonly containerd: string;
-  readonly plans: Readonly<Record<Revision, string>>;
-  readonly artifacts: Readonly<Record<Revision, string>>;
-}
 
 /** Where a run is interrupted: at a call that changes the disk, or around the engine's restart. */
 export type Interruption =
@@ -77,124 +37,41 @@ export interface Ran {
   readonly calls: readonly DiskCall[];
 }
 
-async function directoryInMemory(): Promise<string> {
-  const inMemory = await access('/dev/shm', constants.W_OK).then(
-    () => true,
-    () => false,
-  );
-  return mkdtemp(join(inMemory ? '/dev/shm' : tmpdir(), 'kc-'));
-}
-
-/** Compiles and packs what all hosts share. `dispose` removes it. */
-export async function prepareTools(): Promise<Tools & { dispose(): Promise<void> }> {
-  const directory = await directoryInMemory();
-  const at = (name: string): string => join(directory, name);
-  const tools: Tools = {
-    directory,
-    program: at('kata-node.mjs'),
-    helper: at('kata-helper'),
-    shim: at('shim.so'),
-    containerd: await engineBinary('2.4'),
-    plans: { r1: at('plan-r1.json'), r2: at('plan-r2.json') },
-    artifacts: { r1: at('artifacts-r1'), r2: at('artifacts-r2') },
-  };
-  await bundle(join(import.meta.dirname, '../../src/node/main.ts'), tools.program, {
-    sourceMap: false,
-  });
-  await compileHelper(tools.helper);
-  await compileShim(tools.shim);
-  for (const revision of ['r1', 'r2'] as const) {
-    await writeFile(tools.plans[revision], JSON.stringify(planOf(revision)));
-    await packArtifacts(tools.artifacts[revision], revision === 'r1' ? '4.0.0' : '4.1.0');
-  }
-  return { ...tools, dispose: () => rm(directory, { recursive: true, force: true }) };
-}
-
-function planOf(revision: Revision): NodePlan {
-  const common = {
-    shimPath: 'bin/containerd-shim-kata-v2',
-    architectures: ['amd64', 'arm64', 's390x', 'ppc64le'],
-    podAnnotations: ['io.katacontainers.config.hypervisor.default_vcpus'],
-    required: true,
-  };
-  const configuration = 'share/defaults/kata-containers/configuration-';
-  const firecracker = {
-    ...common,
-    handler: 'kata-fc',
-    base: 'fc',
-    hypervisor: 'firecracker',
-    configurationPath: `${configuration}fc.toml`,
-  };
-  const qemu = {
-    ...common,
-    handler: 'kata-qemu',
-    base: 'qemu',
-    hypervisor: 'qemu',
-    configurationPath: `${configuration}qemu.toml`,
-  };
-  return {
-    planVersion: 1,
-    deployment: 'kata',
-    revision,
-    artifacts: { kind: 'bundled' },
-    requireKVM: false,
-    runtimes: revision === 'r1' ? [firecracker] : [firecracker, qemu],
-    engine: { type: 'Auto', restart: 'WhenNeeded' },
-    ...(revision === 'r1' ? {} : { defaultRuntime: 'kata-qemu' }),
-  };
-}
-
-async function packArtifacts(directory: string, version: string): Promise<void> {
-  await mkdir(directory);
-  const arch = process.arch === 'arm64' ? 'arm64' : 'amd64';
-  const raw = await tar(treeEntries(kataTree(arch, version)));
-  const bytes = zst(raw);
-  await writeFile(join(directory, 'kata-static.tar.zst'), bytes);
-  const archive = {
-    file: 'kata-static.tar.zst',
-    sha256: sha256(bytes),
-    sizeBytes: bytes.length,
-    unpackedBytes: raw.length,
-    arch,
-    component: 'kata-static',
-  };
-  await writeFile(join(directory, 'index.json'), JSON.stringify({ archives: [archive] }));
-}
-
 export class CrashHost {
   readonly root: string;
+  readonly machine: Machine;
   readonly engine: FakeEngine;
   readonly #tools: Tools;
   readonly #directory: string;
   #runs = 0;
 
-  private constructor(tools: Tools, directory: string) {
+  private constructor(tools: Tools, machine: Machine, directory: string) {
     this.#tools = tools;
+    this.machine = machine;
     this.#directory = directory;
     this.root = join(directory, 'host');
-    this.engine = new FakeEngine(this.root, tools.helper);
+    this.engine = new FakeEngine(this.root, tools.helper, machine.kind);
   }
 
-  static async create(tools: Tools): Promise<CrashHost> {
-    const host = new CrashHost(tools, await directoryInMemory());
-    for (const path of [
-      'etc/containerd',
-      'etc/systemd/system',
-      'opt',
-      'var/lib',
-      'proc',
-      'run/lock',
-      'usr/bin',
-    ])
+  static async create(tools: Tools, machine: Machine): Promise<CrashHost> {
+    const host = new CrashHost(tools, machine, await directoryInMemory());
+    for (const path of ['etc/systemd/system', 'opt', 'var/lib', 'proc', 'run/lock'])
       await mkdir(join(host.root, path), { recursive: true });
-    await writeFile(join(host.root, 'etc/machine-id'), '0123456789abcdef0123456789abcdef\n');
-    await writeFile(join(host.root, CONFIG), ADMIN_CONFIG);
-    await chmod(join(host.root, CONFIG), 0o640);
-    // The binary is executed in a root of its own: it must lie inside.
-    await cp(tools.containerd, join(host.root, BINARY));
+    await host.#put('/etc/machine-id', '0123456789abcdef0123456789abcdef\n', 0o444);
+    for (const [path, text] of Object.entries(machine.files)) await host.#put(path, text, 0o640);
+    // The binary is executed in a root of its own: it must lie inside, with all that it needs.
+    for (const [path, from] of Object.entries(await machine.binaries()))
+      await cp(from, join(host.root, path), { dereference: true });
     await host.engine.appear();
-    if (!(await host.engine.start())) throw new Error('containerd does not take its configuration');
+    if (!(await host.engine.start())) throw new Error(`${machine.name}: the engine does not start`);
     return host;
+  }
+
+  async #put(path: string, text: string, mode: number): Promise<void> {
+    const at = join(this.root, path);
+    await mkdir(dirname(at), { recursive: true });
+    await writeFile(at, text);
+    await chmod(at, mode);
   }
 
   async dispose(): Promise<void> {

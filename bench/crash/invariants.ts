@@ -6,13 +6,13 @@ import { createHash } from 'node:crypto';
 import { lstat, readFile, readdir, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
-import { CONFIG, type FakeEngine } from './engine.ts';
+import type { CrashHost } from './host.ts';
 
 /** Path → kind, mode, owner and content. */
 export type Snapshot = Readonly<Record<string, string>>;
 
 export interface KnownState {
-  /** Of the engine's configuration. */
+  /** All files that the engine reads. */
   readonly config: string;
   /** Kata's handlers that the engine serves. */
   readonly handlers: readonly string[];
@@ -54,25 +54,39 @@ function sha256(bytes: Buffer | string): string {
   return createHash('sha256').update(bytes).digest('hex');
 }
 
+/** Of a snapshot, what the engine reads as its configuration. */
+function configOf(snapshot: Snapshot, { machine }: CrashHost): string {
+  return Object.entries(snapshot)
+    .filter(([path]) => machine.reads.test(path))
+    .map(([path, content]) => `${path} ${content}`)
+    .join('\n');
+}
+
+async function pathsInConfig({ root, machine }: CrashHost, snapshot: Snapshot): Promise<string[]> {
+  const paths: string[] = [];
+  for (const path of Object.keys(snapshot).filter((name) => machine.reads.test(name))) {
+    const text = await readFile(join(root, path), 'utf8');
+    paths.push(...[...text.matchAll(/"(\/opt\/kata\/[^"]+)"/g)].map((match) => match[1] ?? ''));
+  }
+  return paths;
+}
+
 /** True in every instant: also while a run is under way, and right after it was killed. */
 export async function wrongAtAnyInstant(
-  root: string,
-  engine: FakeEngine,
+  host: CrashHost,
   allowedConfigs: readonly string[],
 ): Promise<string[]> {
-  const snapshot = await snapshotOf(root);
-  const config = snapshot[CONFIG.slice(1)] ?? 'missing';
-  const text = await readFile(join(root, CONFIG), 'utf8').catch(() => '');
-  const loaded = Object.values(engine.loaded ?? {}).map(({ runtime_path: path }) => path);
-  const referenced = [...text.matchAll(/"(\/opt\/kata\/[^"]+)"/g)].map((match) => match[1] ?? '');
+  const snapshot = await snapshotOf(host.root);
+  const loaded = Object.values(host.engine.loaded ?? {}).map(({ shimPath }) => shimPath);
+  const referenced = await pathsInConfig(host, snapshot);
   return [
-    ...(allowedConfigs.includes(config)
+    ...(allowedConfigs.includes(configOf(snapshot, host))
       ? []
       : ['the configuration is neither the old nor the new one']),
     ...[...new Set([...referenced, ...loaded.filter((path) => path.startsWith('/opt/kata/'))])]
       .filter((path) => snapshot[path.slice(1)] === undefined)
       .map((path) => `the engine refers to ${path}, which is not there`),
-    ...(await halfVersions(root, snapshot)),
+    ...(await halfVersions(host.root, snapshot)),
   ];
 }
 
@@ -100,25 +114,32 @@ async function halfVersions(root: string, snapshot: Snapshot): Promise<string[]>
 
 /** After a run that ended well: exactly one of the known states, and nothing left over. */
 export async function wrongAfterRun(
-  root: string,
-  engine: FakeEngine,
+  host: CrashHost,
   wanted: KnownState,
+  clean: Snapshot,
 ): Promise<string[]> {
+  const { root, engine } = host;
   const snapshot = await snapshotOf(root);
-  const served = Object.keys(engine.loaded ?? {}).filter((handler) => handler.startsWith('kata'));
+  const served = kataHandlers(engine);
   const differing = Object.entries(wanted.served).filter(
     ([path, content]) => snapshot[path] !== content,
   );
   return [
-    ...(await wrongAtAnyInstant(root, engine, [wanted.config])),
+    ...(await wrongAtAnyInstant(host, [wanted.config])),
     ...(engine.loaded === undefined ? ['the engine is down'] : []),
-    ...(served.toSorted().join() === wanted.handlers.join()
+    ...(served.join() === wanted.handlers.join()
       ? []
       : [`the engine serves ${served.join() || 'nothing'}, not ${wanted.handlers.join()}`]),
     ...differing.map(([path]) => `${path} is not as it should be`),
-    ...leftovers(snapshot),
+    ...leftovers(host, clean, snapshot),
     ...(await openTransaction(root)),
   ];
+}
+
+function kataHandlers({ loaded }: CrashHost['engine']): string[] {
+  return Object.keys(loaded ?? {})
+    .filter((handler) => handler.startsWith('kata'))
+    .toSorted();
 }
 
 const ALLOWED = [
@@ -128,13 +149,15 @@ const ALLOWED = [
   /^opt\/kata\/revisions\/r[12](\/kata-(fc|qemu)(\/(configuration\.toml|config\.d|bin(\/[a-z0-9_-]+)?))?)?$/,
   /^opt\/kata\/current$/,
   /^opt\/kata\/state\/(state\.json|lock|config\.toml\.kata\.before)$/,
-  /^etc\/(machine-id|containerd|containerd\/config\.toml|systemd|systemd\/system)$/,
-  /^var\/lib$/,
 ];
 
-function leftovers(snapshot: Snapshot): string[] {
+/** What the engine reads is looked at as a whole, with the directories that lead there. */
+function leftovers({ machine }: CrashHost, clean: Snapshot, snapshot: Snapshot): string[] {
+  const read = Object.keys(snapshot).filter((path) => machine.reads.test(path));
   return Object.keys(snapshot)
+    .filter((path) => clean[path] === undefined)
     .filter((path) => !ALLOWED.some((pattern) => pattern.test(path)))
+    .filter((path) => !read.some((file) => file === path || file.startsWith(`${path}/`)))
     .map((path) => `${path} was left over`);
 }
 
@@ -150,7 +173,7 @@ async function openTransaction(root: string): Promise<string[]> {
 /** What of a state must be found again: of the installation, only what the engine refers to. */
 export function knownState(
   snapshot: Snapshot,
-  engine: FakeEngine,
+  host: CrashHost,
   revision: string | undefined,
 ): KnownState {
   const served = Object.entries(snapshot).filter(
@@ -159,10 +182,8 @@ export function knownState(
       (revision !== undefined && path.startsWith(`${INSTALLATION}/revisions/${revision}/`)),
   );
   return {
-    config: snapshot[CONFIG.slice(1)] ?? 'missing',
-    handlers: Object.keys(engine.loaded ?? {})
-      .filter((handler) => handler.startsWith('kata'))
-      .toSorted(),
+    config: configOf(snapshot, host),
+    handlers: kataHandlers(host.engine),
     served: Object.fromEntries(served),
   };
 }

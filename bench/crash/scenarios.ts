@@ -4,7 +4,7 @@
  * A point is one interruption together with what follows it. The same point gives the same outcome again.
  */
 import type { DiskCall } from './shim.ts';
-import type { CrashHost, Interruption, Ran, Revision } from './host.ts';
+import type { CrashHost, Interruption, Ran } from './host.ts';
 import {
   knownState,
   snapshotOf,
@@ -14,6 +14,7 @@ import {
   type KnownState,
   type Snapshot,
 } from './invariants.ts';
+import type { Revision } from './tools.ts';
 
 export type StateName = 'clean' | 'r1' | 'r2';
 
@@ -85,16 +86,12 @@ export class Laboratory {
   static async create(host: CrashHost): Promise<Laboratory> {
     const clean = await snapshotOf(host.root);
     const states: Partial<Record<StateName, KnownState>> = {
-      clean: knownState(clean, host.engine, undefined),
+      clean: knownState(clean, host, undefined),
     };
     await host.keep('clean');
     for (const command of [APPLY_R1, APPLY_R2]) {
       requireDone(await host.kataNode(command.argv, command.revision), command);
-      states[command.leadsTo] = knownState(
-        await snapshotOf(host.root),
-        host.engine,
-        command.revision,
-      );
+      states[command.leadsTo] = knownState(await snapshotOf(host.root), host, command.revision);
       await host.keep(command.leadsTo);
     }
     const { r1, r2 } = states;
@@ -123,15 +120,13 @@ export class Laboratory {
     if (!wasReached(ran, interruption)) return { reached: false, where, wrong: [] };
     const configs = [from, command.leadsTo].map((name) => this.#states[name].config);
     const wrong = [
-      ...(await wrongAtAnyInstant(host.root, host.engine, configs)).map(
-        (what) => `at once: ${what}`,
-      ),
+      ...(await wrongAtAnyInstant(host, configs)).map((what) => `at once: ${what}`),
       ...(ran.killed ? [] : this.#wrongResult(ran)),
     ];
     const next = sequel === 'instead' ? this.#insteadOf(scenario, interruption) : command;
     if (sequel === 'reboot') {
       if (!(await host.reboot())) wrong.push('after a reboot the engine does not start');
-      const left = await wrongAtAnyInstant(host.root, host.engine, configs);
+      const left = await wrongAtAnyInstant(host, configs);
       wrong.push(...left.map((what) => `after a reboot: ${what}`));
     }
     const nextAttempt = ['--attempt', sequel === 'sameAttempt' ? 'first' : 'second'];
@@ -150,7 +145,7 @@ export class Laboratory {
 
   /** A sandbox that was started before: its files must outlive everything but a removal, which waits for it. */
   async #runningSandbox(isRemoval: boolean, sequel: Sequel): Promise<{ end(): Promise<string[]> }> {
-    const shim = this.#host.engine.loaded?.['kata-fc']?.runtime_path;
+    const shim = this.#host.engine.loaded?.['kata-fc']?.shimPath;
     if (shim === undefined || isRemoval || sequel === 'instead')
       return { end: () => Promise.resolve([]) };
     const endProcess = await this.#host.pretendProcess(SANDBOX_PID, shim);
@@ -164,9 +159,8 @@ export class Laboratory {
   }
 
   async #wrongAfter(name: StateName): Promise<string[]> {
-    const { root, engine } = this.#host;
-    if (name !== 'clean') return wrongAfterRun(root, engine, this.#states[name]);
-    return wrongAfterRemoval(this.#clean, await snapshotOf(root));
+    if (name !== 'clean') return wrongAfterRun(this.#host, this.#states[name], this.#clean);
+    return wrongAfterRemoval(this.#clean, await snapshotOf(this.#host.root));
   }
 
   #insteadOf({ instead, command }: Scenario, interruption: Interruption): Command {

@@ -1,6 +1,6 @@
 /**
- * A systemd of one unit on a D-Bus socket: it restarts the engine when it is asked to, and agrees to everything
- * else. What an installer sees of the real one, and nothing more.
+ * A systemd of one unit on a D-Bus socket: it restarts or reloads the engine when it is asked to, and agrees to
+ * everything else. What an installer sees of the real one, and nothing more.
  */
 import { mkdir, rm } from 'node:fs/promises';
 import { createServer, type Server, type Socket } from 'node:net';
@@ -21,10 +21,16 @@ export interface Systemd {
   close(): void;
 }
 
-/** `restart` ends when the unit runs again, and says whether it does. */
+/** Each ends when it is done, and says whether the unit runs with what it was to take over. */
+export interface UnitJobs {
+  restart(): Promise<boolean>;
+  reload(): Promise<boolean>;
+}
+
 export async function startSystemd(
   socketPath: string,
-  restart: () => Promise<boolean>,
+  unit: string,
+  jobs: UnitJobs,
 ): Promise<Systemd> {
   await mkdir(dirname(socketPath), { recursive: true });
   await rm(socketPath, { force: true });
@@ -32,7 +38,7 @@ export async function startSystemd(
   const server: Server = createServer((socket) => {
     sockets.add(socket);
     socket.once('close', () => sockets.delete(socket));
-    serve(socket, restart);
+    serve(socket, unit, jobs);
   });
   await new Promise<void>((resolve) => server.listen(socketPath, resolve));
   return {
@@ -43,7 +49,7 @@ export async function startSystemd(
   };
 }
 
-function serve(socket: Socket, restart: () => Promise<boolean>): void {
+function serve(socket: Socket, unit: string, jobs: UnitJobs): void {
   let buffer = Buffer.alloc(0);
   let begun = false;
   let serial = 0;
@@ -71,12 +77,12 @@ function serve(socket: Socket, restart: () => Promise<boolean>): void {
     ) {
       const call = decodeMessage(buffer.subarray(0, length));
       buffer = buffer.subarray(length);
-      answer(call, send, restart);
+      answer(call, send, unit, jobs);
     }
   });
 }
 
-function answer(call: DbusMessage, send: Send, restart: () => Promise<boolean>): void {
+function answer(call: DbusMessage, send: Send, unit: string, jobs: UnitJobs): void {
   const reply = (signature?: string, body: readonly DbusValue[] = []): void => {
     send({
       type: 'return',
@@ -97,19 +103,19 @@ function answer(call: DbusMessage, send: Send, restart: () => Promise<boolean>):
       reply('v', [['s', 'active']]);
       break;
     case 'RestartUnit':
+    case 'ReloadUnit':
     case 'StartUnit':
     case 'StopUnit': {
-      const unit = String(call.body[0]);
-      const isEngine = call.member === 'RestartUnit' && unit === 'containerd.service';
+      const named = String(call.body[0]);
       reply('o', [JOB]);
-      void (isEngine ? restart() : Promise.resolve(true)).then((up) => {
+      void jobOf(call.member, named === unit, jobs).then((done) => {
         send({
           type: 'signal',
           path: '/org/freedesktop/systemd1',
           interface: 'org.freedesktop.systemd1.Manager',
           member: 'JobRemoved',
           signature: 'uoss',
-          body: [1, JOB, unit, up ? 'done' : 'failed'],
+          body: [1, JOB, named, done ? 'done' : 'failed'],
         });
       });
       break;
@@ -117,4 +123,10 @@ function answer(call: DbusMessage, send: Send, restart: () => Promise<boolean>):
     default:
       reply();
   }
+}
+
+function jobOf(method: string, isEngine: boolean, jobs: UnitJobs): Promise<boolean> {
+  if (isEngine && method === 'RestartUnit') return jobs.restart();
+  if (isEngine && method === 'ReloadUnit') return jobs.reload();
+  return Promise.resolve(true);
 }

@@ -3,17 +3,20 @@
  * calls that change the disk (a sample of what `npm run bench -- crash` does), at odds with another run, and where
  * somebody else has been. A failure names the point; the same point can be examined again alone.
  */
-import { chmod, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CONFIG } from '../../bench/crash/engine.ts';
-import { ADMIN_CONFIG, CrashHost, prepareTools } from '../../bench/crash/host.ts';
+import { CONTAINERD_CONFIG as CONFIG } from '../../bench/crash/engineKinds.ts';
+import { CrashHost } from '../../bench/crash/host.ts';
 import { snapshotOf, wrongAfterRemoval, type Snapshot } from '../../bench/crash/invariants.ts';
+import { ADMIN_CONFIG, BLOCK, MACHINES } from '../../bench/crash/machines.ts';
 import { allPoints, describePoint, sample } from '../../bench/crash/points.ts';
-import { Laboratory, SCENARIOS } from '../../bench/crash/scenarios.ts';
+import { Laboratory, SCENARIOS, type Point } from '../../bench/crash/scenarios.ts';
+import { prepareTools } from '../../bench/crash/tools.ts';
 
 const SEED = 20261121;
 const POINTS_PER_SCENARIO = 2;
+const SCENARIOS_PER_MACHINE = 3;
 
 let tools: Awaited<ReturnType<typeof prepareTools>>;
 let host: CrashHost;
@@ -22,7 +25,7 @@ let clean: Snapshot;
 
 beforeAll(async () => {
   tools = await prepareTools();
-  host = await CrashHost.create(tools);
+  host = await CrashHost.create(tools, BLOCK);
   clean = await snapshotOf(host.root);
   laboratory = await Laboratory.create(host);
 });
@@ -35,19 +38,39 @@ const config = (): Promise<string> => readFile(join(host.root, CONFIG), 'utf8');
 const served = (): string[] =>
   Object.keys(host.engine.loaded ?? {}).filter((handler) => handler.startsWith('kata'));
 
+/** The points after which something was wrong. */
+async function wrongPoints(on: Laboratory, points: readonly Point[]): Promise<unknown[]> {
+  const found: unknown[] = [];
+  for (const point of points) {
+    const verdict = await on.examine(point);
+    if (!verdict.reached || verdict.wrong.length > 0)
+      found.push({ point: describePoint(point), ...verdict });
+  }
+  return found;
+}
+
 describe('a host on which a run was interrupted', () => {
   test.for(SCENARIOS)(
     'is right at once, after the next run and after removal: $name',
     async (scenario) => {
       const points = allPoints(scenario, await laboratory.callsOf(scenario));
-      for (const point of sample(points, POINTS_PER_SCENARIO, SEED)) {
-        const { reached, wrong, where } = await laboratory.examine(point);
-        expect({ point: describePoint(point), where, reached, wrong }).toEqual({
-          point: describePoint(point),
-          where,
-          reached: true,
-          wrong: [],
-        });
+      expect(await wrongPoints(laboratory, sample(points, POINTS_PER_SCENARIO, SEED))).toEqual([]);
+    },
+  );
+
+  // Each has an engine and files of its own.
+  test.concurrent.for(MACHINES.filter((machine) => machine !== BLOCK))(
+    'is right wherever its engine has its handlers: $name',
+    async (machine, { expect }) => {
+      const other = await CrashHost.create(tools, machine);
+      try {
+        const its = await Laboratory.create(other);
+        for (const scenario of sample(SCENARIOS, SCENARIOS_PER_MACHINE, SEED)) {
+          const points = allPoints(scenario, await its.callsOf(scenario));
+          expect(await wrongPoints(its, sample(points, 1, SEED))).toEqual([]);
+        }
+      } finally {
+        await other.dispose();
       }
     },
   );
@@ -90,6 +113,15 @@ describe('a host on which a run was interrupted', () => {
     });
     expect(served()).toEqual(['kata-fc']);
   });
+});
+
+test('containerd 2.4 does not read conf.d unless its file says so, and gets the block', async () => {
+  await host.bringBack('clean');
+  const conf = join(host.root, 'etc/containerd/conf.d');
+  await mkdir(conf);
+  expect((await host.kataNode(['apply'], 'r1')).result).toMatchObject({ outcome: 'done' });
+  expect(await readdir(conf)).toEqual([]);
+  expect(served()).toEqual(['kata-fc']);
 });
 
 describe('two runs at once', () => {

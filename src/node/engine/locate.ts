@@ -72,14 +72,13 @@ function mergedDirectory(text: string, distribution: Distribution | undefined): 
 }
 
 /**
- * Patterns by which the file imports whole directories, and containerd's own (≥ 2.2) where it belongs to this
- * file: every containerd of a host reads /etc/containerd/conf.d, also one that is none of our business.
+ * Patterns by which the file itself imports whole directories. containerd ≥ 2.2 shows /etc/containerd/conf.d in every
+ * dump, since it is in its defaults, and yet follows only what is written in a file.
  */
 function patternsOf(text: string, engine: Engine): string[] {
   const { imports } = parseToml(text, engine.configPath);
-  const listed = Array.isArray(imports) ? imports : [];
-  const own = isAtLeast(engine, 2, 2) ? [join(dirname(engine.configPath), 'conf.d/*.toml')] : [];
-  return [...listed.filter((entry) => typeof entry === 'string'), ...own]
+  return (Array.isArray(imports) ? imports : [])
+    .filter((entry) => typeof entry === 'string')
     .map((entry) => absolute(entry, engine))
     .filter((pattern) => basename(pattern).includes('*') && !dirname(pattern).includes('*'));
 }
