@@ -10,10 +10,12 @@ import { bringIn } from './bringIn.ts';
 import { type ChangeOptions, needsRestart, readConfig } from './configFile.ts';
 import { describeEngine } from './engine.ts';
 import { armGuard } from './guard/step.ts';
+import { readAhead } from './readAhead.ts';
 import { servedBy } from './served.ts';
 import { engineStatus } from './serving.ts';
 
-export function restartStep(options: ChangeOptions): Step {
+/** `shims`: paths on the host of those that the engine is going to start. */
+export function restartStep(options: ChangeOptions, shims: readonly string[]): Step {
   const { engine, restart } = options;
   return {
     name: 'EngineRestart',
@@ -25,6 +27,7 @@ export function restartStep(options: ChangeOptions): Step {
           unit: engine.unit ?? describeEngine(engine),
         });
       await armGuard(options, signal);
+      await readAhead(options.host, shims, signal);
       const effect = await bringIn(options, signal);
       await assertOthersServed(options, signal);
       return effect;

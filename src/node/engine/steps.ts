@@ -43,7 +43,10 @@ export function installSteps(options: InstallOptions): Step[] {
   const change = changeOptions(options);
   return [
     configurationStep(change, options.registrations),
-    restartStep(change),
+    restartStep(
+      change,
+      options.registrations.map(({ shimPath }) => shimPath),
+    ),
     servedStep(options),
     guardStep(change),
   ];
@@ -53,7 +56,7 @@ export function removeSteps(options: RemoveOptions): Step[] {
   const change = changeOptions(options);
   return [
     configurationStep(change, 'none'),
-    restartStep(change),
+    restartStep(change, []),
     withdrawnStep(options),
     guardStep(change),
     forgetStep(change),
