@@ -39,6 +39,21 @@ export function engineBinary(release: EngineRelease): Promise<string> {
   return found;
 }
 
+/**
+ * A directory with containerd, its runc shim and ctr of that release, for a system with at least the C library of
+ * Debian 12, as the images of the nodes are.
+ * @throws Error when it cannot be had
+ */
+export async function enginePrograms(release: EngineRelease): Promise<string> {
+  if (release !== '2.4') return join(await enginePackage(SUITES[release]), 'usr/bin');
+  await builtEngine();
+  return BIN;
+}
+
+function enginePackage(suite: Suite): Promise<string> {
+  return unpackedPackages(suite, ['containerd', 'libc6', 'libseccomp2']);
+}
+
 async function findEngine(release: EngineRelease): Promise<string> {
   const path = release === '2.4' ? await builtEngine() : await debianEngine(SUITES[release]);
   const version = await output([path, '--version']);
@@ -58,7 +73,7 @@ async function builtEngine(): Promise<string> {
  * starts it with the loader and the libraries of its suite.
  */
 async function debianEngine(suite: Suite): Promise<string> {
-  const root = await unpackedPackages(suite, ['containerd', 'libc6', 'libseccomp2']);
+  const root = await enginePackage(suite);
   const [machine, loader] =
     debianArchitecture() === 'amd64'
       ? ['x86_64-linux-gnu', 'ld-linux-x86-64.so.2']

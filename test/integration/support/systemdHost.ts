@@ -25,8 +25,11 @@ export class SystemdHost {
     this.#name = name;
   }
 
-  /** Builds what is missing, starts the container, and returns when containerd runs in it. */
-  static async start(image: string): Promise<SystemdHost> {
+  /**
+   * Builds what is missing, starts the container, and returns when containerd runs in it. `volumes` are Docker's:
+   * `SOURCE:PATH:ro` lays a file or directory of this machine over one of the image.
+   */
+  static async start(image: string, volumes: readonly string[] = []): Promise<SystemdHost> {
     await prepareMachine(new Progress(stderrLog));
     const helper = join(await mkdtemp(join(tmpdir(), 'ko-helper-')), 'kata-helper');
     await compileHelper(helper);
@@ -40,6 +43,7 @@ export class SystemdHost {
       ),
       ...['--device-cgroup-rule', 'a *:* rwm', '--volume', '/sys/fs/cgroup:/sys/fs/cgroup:rw'],
       ...['--tmpfs', '/run:rw,exec,mode=755', '--tmpfs', '/tmp:rw,exec', '--volume', '/var'],
+      ...volumes.flatMap((volume) => ['--volume', volume]),
       ...[image, '/sbin/init', 'SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1'],
       ...MASKED.map((unit) => `systemd.mask=${unit}.service`),
     ]);
@@ -50,6 +54,10 @@ export class SystemdHost {
   /** The root of its files, as seen from here. It changes with `powerCycle`. */
   get host(): Host {
     return this.#host;
+  }
+
+  get name(): string {
+    return this.#name;
   }
 
   /** Output of a shell in it, without the last line end. */
