@@ -4,9 +4,10 @@
  */
 import { pino } from 'pino';
 import { systemClock } from '../kube/clock.ts';
-import { KubeClient, fenced } from '../kube/client.ts';
+import { KubeClient } from '../kube/client.ts';
 import { loadKubeConfig } from '../kube/config.ts';
 import { EventRecorder } from '../kube/events.ts';
+import { fenced } from '../kube/fence.ts';
 import { LeaderElector } from '../kube/lease.ts';
 import { createTransport } from '../kube/transport.ts';
 import { WorkQueue } from '../kube/workqueue.ts';

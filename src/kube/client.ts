@@ -23,17 +23,6 @@ import type {
   PatchOptions,
 } from './verbs.ts';
 
-export type {
-  ApplyOptions,
-  CallOptions,
-  DeleteOptions,
-  JsonPatchOperation,
-  ListOptions,
-  Page,
-  PatchOptions,
-} from './verbs.ts';
-export { fenced } from './fence.ts';
-
 const CONTENT_TYPE = {
   apply: 'application/apply-patch+yaml',
   mergePatch: 'application/merge-patch+json',
@@ -72,7 +61,7 @@ export class KubeClient {
     );
   }
 
-  /** All objects, page by page; the resourceVersion is that of the first page, as the pages are of one moment. */
+  /** All objects of one moment, whose resourceVersion comes with them. */
   async list(
     resource: Resource,
     options: ListOptions,

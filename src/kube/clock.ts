@@ -81,6 +81,11 @@ export function scopeOf(
   };
 }
 
+/** Asked anew after every await, which the compiler does not see. */
+export function isAborted(signal: AbortSignal): boolean {
+  return signal.aborted;
+}
+
 /** What a signal was aborted with, as an Error. */
 export function abortReason(signal: AbortSignal): Error {
   const reason: unknown = signal.reason;

@@ -3,12 +3,10 @@
  * until the renew deadline, counted from the moment the last good renewal was sent, and others wait longer
  * than that before they take it. Nobody can be stopped from outside: a leader fences itself (see fence.ts).
  */
-import { abortReason, scopeOf, sleep, systemClock, type Clock } from './clock.ts';
+import { abortReason, isAborted, scopeOf, sleep, systemClock, type Clock } from './clock.ts';
 import type { KubeClient } from './client.ts';
 import { LeaseRecord } from './leaseRecord.ts';
 import type { Logger } from './log.ts';
-
-export { fenced } from './fence.ts';
 
 export interface LeaderElectorOptions {
   readonly client: KubeClient;
@@ -183,11 +181,6 @@ export class LeaderElector {
 
 /** For exchanges that only their timeout may end. */
 const UNENDING = new AbortController().signal;
-
-/** Asked anew after every await, which the compiler does not see. */
-function isAborted(signal: AbortSignal): boolean {
-  return signal.aborted;
-}
 
 /** Runs the work and says how it ended; never rejects. */
 async function settle(

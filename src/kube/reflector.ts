@@ -3,9 +3,19 @@
  * Whatever the server or the network does, it comes back: an error is a reason to wait, never to stop.
  * It must never call the server in a tight loop, nor let a handler's fault cost it an event.
  */
-import { backoffMs, scopeOf, sleep, systemClock, type Clock, type Scope } from './clock.ts';
+import {
+  backoffMs,
+  isAborted,
+  scopeOf,
+  sleep,
+  systemClock,
+  type Clock,
+  type Scope,
+} from './clock.ts';
 import { ApiError, isExpired } from './errors.ts';
+import { Feed } from './feed.ts';
 import { Freshness } from './freshness.ts';
+import { Redelivery } from './redelivery.ts';
 import {
   DEFAULT_TIMING,
   type ReflectorOptions,
@@ -14,43 +24,45 @@ import {
 } from './reflectorOptions.ts';
 import { resourcePath } from './resource.ts';
 import { Store } from './store.ts';
-import { takeWatchEvent } from './watchEvents.ts';
-
-export type { Change } from './store.ts';
-export type { ReflectorOptions, ReflectorStats, ReflectorTiming } from './reflectorOptions.ts';
 
 export class Reflector<T> {
   readonly #options: ReflectorOptions<T>;
   readonly #clock: Clock;
   readonly #timing: ReflectorTiming;
-  readonly #store: Store<T>;
   readonly #path: string;
+  readonly #store: Store<T>;
+  readonly #feed: Feed<T>;
+  readonly #redelivery: Redelivery;
   readonly #freshness = new Freshness();
-  readonly #stats = { lists: 0, watches: 0, errors: 0, handlerErrors: 0 };
+  readonly #faults = { errors: 0, handlerErrors: 0 };
   #started = false;
   /** Of the list, watch or pause that is under way. */
   #cycleScope: Scope | undefined;
   #isListing = false;
   #wantsList = false;
-  /** Where the next watch begins; empty: a list is needed. */
-  #resourceVersion = '';
-  #listedAtMs = 0;
-  #heardAtMs: number;
-  #cancelRedelivery: (() => void) | undefined;
-  #redeliveries = 0;
 
   constructor(options: ReflectorOptions<T>) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
     this.#timing = { ...DEFAULT_TIMING, ...options.timing };
     this.#path = resourcePath(options.resource, { namespace: options.namespace });
-    this.#heardAtMs = this.#clock.monotonicMs();
     this.#store = new Store({
       transform: options.transform,
       onChange: options.onChange,
       onFault: (key, thrown) => {
-        this.#stats.handlerErrors += 1;
+        this.#faults.handlerErrors += 1;
         options.log.error({ resource: this.#path, object: key, err: thrown }, 'change not handled');
+      },
+    });
+    this.#redelivery = new Redelivery(this.#store, this.#clock, this.#timing.redeliverAfterMs);
+    this.#feed = new Feed({
+      from: options,
+      path: this.#path,
+      into: this.#store,
+      clock: this.#clock,
+      timing: this.#timing,
+      onDelivered: (asOfMs) => {
+        this.#delivered(asOfMs);
       },
     });
   }
@@ -78,7 +90,7 @@ export class Reflector<T> {
     } catch (thrown) {
       if (!signal.aborted) throw thrown;
     } finally {
-      this.#cancelRedelivery?.();
+      this.#redelivery.cancel();
     }
   }
 
@@ -114,11 +126,11 @@ export class Reflector<T> {
 
   /** Time since the server last said anything: an event, a bookmark, a list. */
   lastEventAgeMs(): number {
-    return this.#clock.monotonicMs() - this.#heardAtMs;
+    return this.#clock.monotonicMs() - this.#feed.heardAtMs;
   }
 
   get stats(): ReflectorStats {
-    return { ...this.#stats };
+    return { ...this.#feed.calls, ...this.#faults };
   }
 
   /** One list where needed and one watch; and how long to wait before the next. */
@@ -131,7 +143,7 @@ export class Reflector<T> {
     try {
       if (this.#needsList(failures)) await this.#listAsWanted(signal);
       startMs = this.#clock.monotonicMs();
-      await this.#watch(signal);
+      await this.#feed.watch(signal);
     } catch (thrown) {
       if (signal.aborted) throw thrown;
       failure = { retryAfterMs: this.#onError(thrown) };
@@ -160,8 +172,7 @@ export class Reflector<T> {
   #needsList(failures: number): boolean {
     return (
       this.#wantsList ||
-      this.#resourceVersion === '' ||
-      this.#clock.monotonicMs() - this.#listedAtMs >= this.#timing.relistAfterMs ||
+      this.#feed.needsList ||
       (failures > 0 && failures % this.#timing.relistAfterFailures === 0)
     );
   }
@@ -171,7 +182,7 @@ export class Reflector<T> {
     try {
       do {
         this.#wantsList = false;
-        await this.#list(signal);
+        await this.#feed.list(signal);
       } while (this.#isListWanted());
     } catch (thrown) {
       this.#wantsList = true;
@@ -181,84 +192,23 @@ export class Reflector<T> {
     }
   }
 
-  async #list(signal: AbortSignal): Promise<void> {
-    const { client, resource, namespace, labelSelector, fieldSelector } = this.#options;
-    this.#stats.lists += 1;
-    const beganAtMs = this.#clock.monotonicMs();
-    const replacement = this.#store.beginReplace();
-    let resourceVersion = '';
-    const selection = { namespace, labelSelector, fieldSelector, limit: this.#timing.pageSize };
-    for await (const page of client.pages(resource, selection, signal)) {
-      if (page.restarted) replacement.clear();
-      for (const item of page.items) replacement.add(item);
-      resourceVersion = page.resourceVersion;
-      this.#heard();
-    }
-    replacement.commit();
-    this.#afterDelivery();
-    this.#resourceVersion = resourceVersion;
-    this.#listedAtMs = this.#clock.monotonicMs();
+  #delivered(asOfMs: number): void {
+    this.#redelivery.planIfNeeded();
     if (!this.isSynced)
       this.#options.log.debug({ resource: this.#path, objects: this.#store.size }, 'cache filled');
-    this.#freshness.advance(beganAtMs);
-  }
-
-  async #watch(signal: AbortSignal): Promise<void> {
-    const { client, resource, namespace, labelSelector, fieldSelector } = this.#options;
-    this.#stats.watches += 1;
-    const { watchTimeoutMs, idleTimeoutMs } = this.#timing;
-    const timeoutSeconds = Math.ceil((watchTimeoutMs * (1 + this.#clock.random())) / 1000);
-    const events = client.watch(
-      resource,
-      {
-        namespace,
-        labelSelector,
-        fieldSelector,
-        resourceVersion: this.#resourceVersion,
-        timeoutSeconds,
-      },
-      { signal, idleTimeoutMs },
-    );
-    for await (const event of events) {
-      this.#heard();
-      const version = takeWatchEvent(this.#store, this.#path, event);
-      if (version !== undefined) this.#resourceVersion = version;
-      this.#afterDelivery();
-      this.#freshness.advance(this.#clock.monotonicMs());
-    }
+    this.#freshness.advance(asOfMs);
   }
 
   /** Returns how long the server asked to wait. */
   #onError(thrown: unknown): number {
-    this.#stats.errors += 1;
+    this.#faults.errors += 1;
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));
     if (isExpired(error)) {
-      this.#resourceVersion = '';
+      this.#feed.forgetPosition();
       this.#options.log.info({ resource: this.#path }, 'history is gone, listing again');
     } else {
       this.#options.log.warn({ resource: this.#path, err: error }, 'watch failed, trying again');
     }
     return error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0;
   }
-
-  #heard(): void {
-    this.#heardAtMs = this.#clock.monotonicMs();
-  }
-
-  #afterDelivery(): void {
-    if (!this.#store.hasUndelivered || this.#cancelRedelivery !== undefined) return;
-    const bounds = { baseMs: this.#timing.redeliverAfterMs, maxMs: 30_000 };
-    const waitMs = backoffMs(this.#clock, this.#redeliveries, bounds);
-    this.#cancelRedelivery = this.#clock.setTimer(waitMs, () => {
-      this.#cancelRedelivery = undefined;
-      this.#store.redeliver();
-      this.#redeliveries = this.#store.hasUndelivered ? this.#redeliveries + 1 : 0;
-      this.#afterDelivery();
-    });
-  }
-}
-
-/** Asked anew after every await, which the compiler does not see. */
-function isAborted(signal: AbortSignal): boolean {
-  return signal.aborted;
 }

@@ -11,7 +11,8 @@ import {
 import { EventRecorder } from '../../../src/kube/events.ts';
 import { LeaderElector } from '../../../src/kube/lease.ts';
 import type { Logger } from '../../../src/kube/log.ts';
-import { Reflector, type ReflectorTiming } from '../../../src/kube/reflector.ts';
+import { Reflector } from '../../../src/kube/reflector.ts';
+import type { ReflectorTiming } from '../../../src/kube/reflectorOptions.ts';
 import {
   CONFIG_MAPS,
   CUSTOM_RESOURCE_DEFINITIONS,

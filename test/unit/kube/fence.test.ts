@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { KubeClient } from '../../../src/kube/client.ts';
 import { isNotLeader } from '../../../src/kube/errors.ts';
-import { fenced, LeaderElector } from '../../../src/kube/lease.ts';
+import { fenced } from '../../../src/kube/fence.ts';
+import { LeaderElector } from '../../../src/kube/lease.ts';
 import { CONFIG_MAPS, NODES } from '../../../src/kube/resource.ts';
 import { createTransport, type Transport } from '../../../src/kube/transport.ts';
 import { recordingLog } from './recordingLog.ts';

@@ -1,8 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { KubeClient } from '../../../src/kube/client.ts';
-import { Reflector, type Change, type ReflectorTiming } from '../../../src/kube/reflector.ts';
+import { Reflector } from '../../../src/kube/reflector.ts';
+import type { ReflectorTiming } from '../../../src/kube/reflectorOptions.ts';
 import { NODES, type KubeObject } from '../../../src/kube/resource.ts';
+import type { Change } from '../../../src/kube/store.ts';
 import { createTransport, type Transport } from '../../../src/kube/transport.ts';
 import {
   added,
