@@ -75,6 +75,12 @@ export const ERRORS = {
     '{path} cannot be written: {cause}',
     'kata-operator needs a writable {path} on the node; this system cannot be changed at run time.',
   ),
+  KATA_E_NOT_EXECUTABLE: entry(
+    'NoExecFilesystem',
+    'terminal',
+    'no program below {path} can be started: {mountPoint} is mounted noexec',
+    'Mount {mountPoint} without noexec, or give {path} a file system of its own.',
+  ),
   KATA_E_ARCHITECTURE: entry(
     'WrongArchitecture',
     'terminal',

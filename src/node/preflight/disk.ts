@@ -1,7 +1,8 @@
 /**
- * Room for a version: free bytes and inodes of the file system that holds /opt/kata.
+ * Room for what will be written: free bytes and inodes of the file systems that hold /opt/kata and the engine's
+ * configuration.
  */
-import { statfs } from 'node:fs/promises';
+import { stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { KataError } from '../../errors.ts';
 import { errnoOf, ioError } from '../host/ioError.ts';
@@ -18,6 +19,10 @@ export interface FreeSpace {
 /** A release has about a thousand files; a margin for the configuration of many revisions is in it. */
 export const NEED_INODES = 4000;
 
+/** Beside a file that is replaced: what it holds by then, and the units of the guard. */
+const ROOM_BESIDE_BYTES = 64 * 1024;
+const ROOM_BESIDE_INODES = 8;
+
 /** Of the nearest ancestor that exists. */
 export async function freeSpace(host: Host, path: string): Promise<FreeSpace> {
   for (let at = path; ; at = dirname(at)) {
@@ -30,14 +35,28 @@ export async function freeSpace(host: Host, path: string): Promise<FreeSpace> {
   }
 }
 
-/** Throws KATA_E_DISK_SPACE. */
-export function requireSpace({ path, freeBytes, freeInodes }: FreeSpace, needBytes: number): void {
+/** Throws KATA_E_DISK_SPACE when a file of the host could not be replaced whole. `path` has its links resolved. */
+export async function requireSpaceBeside(host: Host, path: string): Promise<void> {
+  const size = await stat(host.at(path)).then(
+    (stats) => stats.size,
+    () => 0,
+  );
+  const space = await freeSpace(host, dirname(path));
+  requireSpace(space, size + ROOM_BESIDE_BYTES, ROOM_BESIDE_INODES);
+}
+
+/** Throws KATA_E_DISK_SPACE, KATA_E_IO for a lack of inodes. */
+export function requireSpace(
+  { path, freeBytes, freeInodes }: FreeSpace,
+  needBytes: number,
+  needInodes = NEED_INODES,
+): void {
   if (freeBytes < needBytes)
     throw new KataError('KATA_E_DISK_SPACE', { path, haveBytes: freeBytes, needBytes });
-  if (needBytes > 0 && freeInodes !== undefined && freeInodes < NEED_INODES) {
+  if (needBytes > 0 && freeInodes !== undefined && freeInodes < needInodes) {
     throw new KataError('KATA_E_IO', {
       path,
-      cause: `${freeInodes} inodes are free, ${NEED_INODES} are needed`,
+      cause: `${freeInodes} inodes are free, ${needInodes} are needed`,
     });
   }
 }

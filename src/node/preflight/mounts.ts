@@ -1,6 +1,6 @@
 /**
- * Whether a path of the host can be written, told from the host's own mount table: in a Pod our view of
- * the host is read-only by design and says nothing.
+ * Whether a path of the host can be written and executed from, told from the host's own mount table: in a Pod our
+ * view of the host is read-only by design and says nothing.
  */
 import { readFile } from 'node:fs/promises';
 import { KataError } from '../../errors.ts';
@@ -10,6 +10,8 @@ import type { Host } from '../host/host.ts';
 export interface Mount {
   readonly mountPoint: string;
   readonly readOnly: boolean;
+  /** Programs on it cannot be started. */
+  readonly noExec: boolean;
   readonly fileSystem: string;
 }
 
@@ -21,7 +23,8 @@ export function parseMountInfo(text: string): Mount[] {
     const [fileSystem, , superOptions] = after.split(' ');
     if (mountPoint === undefined || options === undefined || fileSystem === undefined) return [];
     const readOnly = [options, superOptions ?? ''].some((list) => list.split(',').includes('ro'));
-    return [{ mountPoint: unescape(mountPoint), readOnly, fileSystem }];
+    const noExec = options.split(',').includes('noexec');
+    return [{ mountPoint: unescape(mountPoint), readOnly, noExec, fileSystem }];
   });
 }
 
@@ -38,11 +41,8 @@ export function mountOf(path: string, mounts: readonly Mount[]): Mount | undefin
 
 /** Throws KATA_E_NOT_WRITABLE for the first path on a read-only file system. Silent where the host shows no mount table. */
 export async function requireWritable(host: Host, paths: readonly string[]): Promise<void> {
-  const text = await readFile(host.at('/proc/1/mountinfo'), 'utf8').catch(() => undefined);
-  if (text === undefined) return;
-  const mounts = parseMountInfo(text);
   for (const path of paths) {
-    const mount = mountOf(await resolveOnHost(host, path), mounts);
+    const mount = await mountAt(host, path);
     if (mount?.readOnly === true) {
       throw new KataError('KATA_E_NOT_WRITABLE', {
         path,
@@ -50,6 +50,19 @@ export async function requireWritable(host: Host, paths: readonly string[]): Pro
       });
     }
   }
+}
+
+/** Throws KATA_E_NOT_EXECUTABLE where the engine could not start a shim. Silent where the host shows no mount table. */
+export async function requireExecutable(host: Host, path: string): Promise<void> {
+  const mount = await mountAt(host, path);
+  if (mount?.noExec === true)
+    throw new KataError('KATA_E_NOT_EXECUTABLE', { path, mountPoint: mount.mountPoint });
+}
+
+async function mountAt(host: Host, path: string): Promise<Mount | undefined> {
+  const text = await readFile(host.at('/proc/1/mountinfo'), 'utf8').catch(() => undefined);
+  if (text === undefined) return undefined;
+  return mountOf(await resolveOnHost(host, path), parseMountInfo(text));
 }
 
 /** Spaces and the like are octal in mountinfo (`\040`). */

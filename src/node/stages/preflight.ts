@@ -13,9 +13,10 @@ import { resolveArtifacts } from '../artifacts/source.ts';
 import { readTree } from '../artifacts/tree.ts';
 import { readVersion } from '../artifacts/version.ts';
 import type { Engine } from '../engine/index.ts';
-import { freeSpace, requireSpace } from '../preflight/disk.ts';
+import { resolveOnHost } from '../host/hostFile.ts';
+import { freeSpace, requireSpace, requireSpaceBeside } from '../preflight/disk.ts';
 import { platformFacts } from '../preflight/facts.ts';
-import { requireWritable } from '../preflight/mounts.ts';
+import { requireExecutable, requireWritable } from '../preflight/mounts.ts';
 import { isInstalled } from '../transaction/installation.ts';
 import { readState } from '../transaction/journal.ts';
 import type { StageContext } from './context.ts';
@@ -37,8 +38,8 @@ const CHECKS: readonly Check[] = [
   { name: 'Platform', run: gatherPlatform },
   // Some runtimes exist on some architectures only; those that do not are left out, but one must remain.
   { name: 'Architecture', run: checkArchitecture },
-  // An image-based system cannot be changed at run time.
-  { name: 'WritablePaths', run: ({ host }) => requireWritable(host, [HOST_PATHS.installation]) },
+  // An image-based system cannot be changed at run time; a hardened one may start no program there.
+  { name: 'WritablePaths', run: checkPaths },
   // KVM answers its ioctl: a device file alone proves nothing.
   { name: 'KVM', run: checkKvm },
   // The artifacts are where the plan says; nothing is read from them yet.
@@ -85,6 +86,11 @@ function checkArchitecture({ plan, arch }: StageContext): Promise<void> {
     return Promise.resolve();
   const handlers = plan.runtimes.map(({ handler }) => handler).join(', ');
   return Promise.reject(new KataError('KATA_E_NO_RUNTIME', { handlers, arch }));
+}
+
+async function checkPaths({ host }: StageContext): Promise<void> {
+  await requireWritable(host, [HOST_PATHS.installation]);
+  await requireExecutable(host, HOST_PATHS.installation);
 }
 
 async function checkKvm(
@@ -138,7 +144,9 @@ async function checkEngine(
   gathered: Gathered,
 ): Promise<void> {
   if (gathered.engine === undefined) return;
-  await requireWritable(host, [gathered.engine.configPath]);
+  const { configPath } = gathered.engine;
+  await requireWritable(host, [configPath]);
+  await requireSpaceBeside(host, await resolveOnHost(host, configPath));
   await engine.checkEngineConfig(host, gathered.engine, signal);
 }
 

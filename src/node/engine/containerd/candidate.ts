@@ -8,6 +8,7 @@ import { rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import type { Host } from '../../host/host.ts';
 import { type HostFile, readHostFile, writeDurably } from '../../host/hostFile.ts';
+import { ioError } from '../../host/ioError.ts';
 import {
   isTable,
   parseToml,
@@ -29,7 +30,7 @@ interface Change {
 
 /**
  * Writes the candidate beside the main file, has it dumped, and compares: the handlers are there as they should be,
- * and everything else is what it was. Throws KATA_E_ENGINE_REJECTED_CONFIG or _CONFLICT.
+ * and everything else is what it was. Throws KATA_E_ENGINE_REJECTED_CONFIG or _CONFLICT, KATA_E_IO.
  */
 export async function validateMain(
   host: Host,
@@ -43,7 +44,7 @@ export async function validateMain(
   assertDefaultRuntime(before, engine.configPath);
   const path = candidatePath(current.path);
   try {
-    await writeDurably(host.at(path), candidate, current);
+    await writeCandidate(host, current, candidate);
     const after = await dumpFile(host, engine, path, signal);
     assertDefaultRuntime(after, engine.configPath);
     assertTakenOver(engine, runtimesOf(after), change.wanted);
@@ -76,8 +77,8 @@ export async function validateDropIn(
   const version = Number(parseToml(wanted, current.path)['version']);
   const text = `version = ${version}\nimports = ${JSON.stringify(imports)}\n`;
   try {
-    await writeDurably(host.at(candidate), Buffer.from(wanted), { ...current, mode: 0o600 });
-    await writeDurably(host.at(wrapper), Buffer.from(text), { ...main, mode: 0o600 });
+    await writeCandidate(host, { ...current, mode: 0o600 }, Buffer.from(wanted));
+    await writeCandidate(host, { ...main, mode: 0o600 }, Buffer.from(text));
     const after = await dumpFile(host, engine, wrapper, signal);
     assertDefaultRuntime(after, engine.configPath);
     const holds = current.bytes === undefined ? undefined : isDefined;
@@ -93,6 +94,15 @@ export async function validateDropIn(
 /** Beside the file; not *.toml, which an import of that pattern would load into itself. */
 export function candidatePath(path: string): string {
   return join(dirname(path), `.${basename(path)}.kata-operator-candidate`);
+}
+
+/** What fails is told of the file that people know: the candidate is gone by then. */
+async function writeCandidate(host: Host, file: HostFile, bytes: Buffer): Promise<void> {
+  try {
+    await writeDurably(host.at(candidatePath(file.path)), bytes, file);
+  } catch (error) {
+    throw ioError(file.path, error);
+  }
 }
 
 function runtimesOf(dump: TomlTable): TomlTable {

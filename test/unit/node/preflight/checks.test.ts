@@ -2,7 +2,12 @@ import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { KataError } from '../../../../src/errors.ts';
 import { freeSpace, requireSpace } from '../../../../src/node/preflight/disk.ts';
-import { mountOf, parseMountInfo, requireWritable } from '../../../../src/node/preflight/mounts.ts';
+import {
+  mountOf,
+  parseMountInfo,
+  requireExecutable,
+  requireWritable,
+} from '../../../../src/node/preflight/mounts.ts';
 import { stage } from '../../../../src/node/stages/stage.ts';
 import { preflight } from '../../../../src/node/stages/preflight.ts';
 import {
@@ -27,6 +32,7 @@ describe('the mount table', () => {
     expect(mountOf('/opt/kata', mounts)).toEqual({
       mountPoint: '/',
       readOnly: true,
+      noExec: false,
       fileSystem: 'composefs',
     });
     expect(mountOf('/var/opt/kata', mounts)).toMatchObject({ mountPoint: '/var', readOnly: false });
@@ -40,6 +46,19 @@ describe('the mount table', () => {
     );
     expect(mountOf('/opt/kata', mounts)).toMatchObject({ fileSystem: 'xfs', readOnly: false });
     expect(mountOf('/opt/kata', mounts.slice(0, 2))).toMatchObject({ readOnly: true });
+  });
+
+  it('refuses a file system from which no program can be started', async () => {
+    const host = await temporaryHost();
+    await mkdir(host.at('/proc/1'), { recursive: true });
+    const table =
+      '1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 8:2 / /opt rw,nosuid,noexec - xfs /dev/sdb rw\n';
+    await writeFile(host.at('/proc/1/mountinfo'), table);
+    await expect(requireExecutable(host, '/opt/kata')).rejects.toMatchObject({
+      code: 'KATA_E_NOT_EXECUTABLE',
+      parameters: { mountPoint: '/opt' },
+    });
+    await expect(requireExecutable(host, '/var/lib')).resolves.toBeUndefined();
   });
 
   it('refuses a read-only /opt, and follows a link of the host to where it really is', async () => {
