@@ -55,10 +55,8 @@ export class KubeClient {
     options: CallOptions = {},
   ): Promise<KubeObject> {
     const path = resourcePath(resource, ref);
-    return asObject(
-      await this.#transport.request({ method: 'GET', path, signal, ...options }),
-      path,
-    );
+    const answer = await this.#transport.request({ method: 'GET', path, signal, ...options });
+    return asObject(answer, 'GET', path);
   }
 
   /** All objects of one moment, whose resourceVersion comes with them. */
@@ -218,7 +216,7 @@ export class KubeClient {
       beforeSend: this.#beforeWrite,
       ...what,
     });
-    return asObject(answer, path);
+    return asObject(answer, method, path);
   }
 }
 

@@ -30,7 +30,7 @@ export class ApiError extends Error {
   readonly path: string;
   /** HTTP status; 0 when there was no answer. */
   readonly status: number;
-  /** Reason of the API server (`NotFound`, `Conflict`, …) or one of ours: `ConnectionFailed`, `ConnectionReset`, `Timeout`, `IdleTimeout`, `NotLeader`. */
+  /** Reason of the API server (`NotFound`, `Conflict`, …) or one of ours: `ConnectionFailed`, `ConnectionReset`, `Timeout`, `IdleTimeout`, `InvalidAnswer`, `NotLeader`. */
   readonly reason: string;
   /** How long the server asked to wait. */
   readonly retryAfterMs: number | undefined;
@@ -150,7 +150,7 @@ export function isNotLeader(thrown: unknown): boolean {
 }
 
 /** Milliseconds of a Retry-After header in seconds (the API server sends no dates). */
-export function parseRetryAfter(header: string | undefined): number | undefined {
+function parseRetryAfter(header: string | undefined): number | undefined {
   if (header === undefined || !/^\d{1,6}$/.test(header)) return undefined;
   return Number(header) * 1000;
 }

@@ -15,17 +15,14 @@ export async function* pagesOf(
   options: ListOptions,
   signal: AbortSignal,
 ): AsyncGenerator<Page> {
-  const path = resourcePath(resource, { namespace: options.namespace });
+  const { namespace, labelSelector, fieldSelector } = options;
+  const path = resourcePath(resource, { namespace });
+  const type = { apiVersion: apiVersionOf(resource), kind: resource.kind };
   let limit: number | undefined = options.limit ?? DEFAULT_PAGE_SIZE;
   let continueToken: string | undefined;
   let restarted = false;
   do {
-    const query: Query = {
-      labelSelector: options.labelSelector,
-      fieldSelector: options.fieldSelector,
-      limit,
-      continue: continueToken,
-    };
+    const query: Query = { labelSelector, fieldSelector, limit, continue: continueToken };
     let answer: unknown;
     try {
       answer = await transport.request({ method: 'GET', path, query, signal });
@@ -38,11 +35,7 @@ export async function* pagesOf(
       continue;
     }
     const list = asList(answer, path);
-    const items = list.items.map((item) => ({
-      ...item,
-      apiVersion: apiVersionOf(resource),
-      kind: resource.kind,
-    }));
+    const items = list.items.map((item) => ({ ...item, ...type }));
     yield { items, resourceVersion: list.resourceVersion, restarted };
     restarted = false;
     continueToken = list.continueToken;

@@ -1,11 +1,12 @@
 /** The least that every answer of the API server must be, checked once where it comes in. */
 import { ApiError, isRecord } from './errors.ts';
 import type { KubeObject } from './resource.ts';
+import type { Method } from './transport.ts';
 
 /** An answer that must be one object. Throws ApiError. */
-export function asObject(answer: unknown, path: string): KubeObject {
+export function asObject(answer: unknown, method: Method, path: string): KubeObject {
   if (isKubeObject(answer)) return answer;
-  throw invalidAnswer(path, 'an object');
+  throw invalidAnswer(method, path, 'the answer is not an object');
 }
 
 export function isKubeObject(value: unknown): value is KubeObject {
@@ -23,7 +24,7 @@ export function asList(
   // A Go server marshals an empty slice of a custom resource list as [] and of a typed one as null.
   const items = isRecord(answer) ? (answer['items'] ?? []) : undefined;
   if (!isRecord(metadata) || !Array.isArray(items) || !items.every(isKubeObject)) {
-    throw invalidAnswer(path, 'a list');
+    throw invalidAnswer('GET', path, 'the answer is not a list');
   }
   const { resourceVersion, continue: token } = metadata;
   return {
@@ -33,12 +34,7 @@ export function asList(
   };
 }
 
-function invalidAnswer(path: string, wanted: string): ApiError {
-  return new ApiError({
-    method: 'GET',
-    path,
-    status: 0,
-    reason: 'InvalidAnswer',
-    message: `the answer is not ${wanted}`,
-  });
+/** The server, or somebody in between, said what no API server says. */
+export function invalidAnswer(method: string, path: string, message: string): ApiError {
+  return new ApiError({ method, path, status: 0, reason: 'InvalidAnswer', message });
 }

@@ -73,7 +73,7 @@ export class Store<T> {
   }
 
   /** Collects a complete list, page by page, in the form in which it is kept. */
-  beginReplace(): Replacement<T> {
+  beginReplace(): Replacement {
     const next = new Map<string, Entry<T>>();
     return {
       add: (raw) => {
@@ -153,11 +153,10 @@ export class Store<T> {
   }
 }
 
-export interface Replacement<T> {
+/** A complete list on its way to take the place of what was known. */
+export interface Replacement {
   add(raw: KubeObject): void;
   /** Forgets what was added: the list is begun anew. */
   clear(): void;
   commit(): void;
-  /** Never set: ties the replacement to the type of its store. */
-  readonly of?: T;
 }

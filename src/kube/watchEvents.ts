@@ -1,6 +1,6 @@
 /** Takes one event of a watch stream into a store. Owns what an event may look like; keeps nothing itself. */
-import { ApiError, apiErrorFromStatus, isRecord } from './errors.ts';
-import { isKubeObject } from './shapes.ts';
+import { apiErrorFromStatus, isRecord } from './errors.ts';
+import { invalidAnswer, isKubeObject } from './shapes.ts';
 import type { Store } from './store.ts';
 
 /**
@@ -17,7 +17,7 @@ export function takeWatchEvent<T>(
   if (type === 'BOOKMARK') return versionOf(object);
   if (isKubeObject(object) && type === 'DELETED') store.remove(object);
   else if (isKubeObject(object) && (type === 'ADDED' || type === 'MODIFIED')) store.put(object);
-  else throw protocolError(path, `an event of type ${String(type)}`);
+  else throw invalidAnswer('WATCH', path, `the stream holds an event of type ${String(type)}`);
   return versionOf(object);
 }
 
@@ -25,14 +25,4 @@ function versionOf(object: unknown): string | undefined {
   const metadata = isRecord(object) ? object['metadata'] : undefined;
   const version = isRecord(metadata) ? metadata['resourceVersion'] : undefined;
   return typeof version === 'string' && version !== '' ? version : undefined;
-}
-
-function protocolError(path: string, what: string): ApiError {
-  return new ApiError({
-    method: 'WATCH',
-    path,
-    status: 0,
-    reason: 'InvalidAnswer',
-    message: `the stream holds ${what}`,
-  });
 }
