@@ -15,6 +15,18 @@ export interface OutageWatch {
   stop(): Promise<number>;
 }
 
+/** `socket` is where this process finds it. */
+export function watchSocket(socket: string): OutageWatch {
+  const stopped = new AbortController();
+  const watching = longestGap(socket, stopped.signal);
+  return {
+    async stop() {
+      stopped.abort();
+      return await watching;
+    },
+  };
+}
+
 export async function watchOutage(cluster: string, node: string): Promise<OutageWatch> {
   const pid = await output([
     'docker',
@@ -24,15 +36,7 @@ export async function watchOutage(cluster: string, node: string): Promise<Outage
     containerName(cluster, node),
   ]);
   // The node is a container of this machine: its sockets are reachable below its root.
-  const socket = `/proc/${pid.trim()}/root/run/containerd/containerd.sock`;
-  const stopped = new AbortController();
-  const watching = longestGap(socket, stopped.signal);
-  return {
-    async stop() {
-      stopped.abort();
-      return await watching;
-    },
-  };
+  return watchSocket(`/proc/${pid.trim()}/root/run/containerd/containerd.sock`);
 }
 
 async function longestGap(socket: string, signal: AbortSignal): Promise<number> {

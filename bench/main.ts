@@ -6,6 +6,7 @@ import { Progress, stderrLog } from '../e2e/cluster/progress.ts';
 import { artifacts } from './artifacts.ts';
 import { crash } from './crash.ts';
 import { fuzz } from './fuzz.ts';
+import { node } from './node.ts';
 import { printTable, writeResult, type Benchmark } from './result.ts';
 import { walkingPath } from './walkingPath.ts';
 
@@ -13,6 +14,7 @@ const BENCHMARKS: Readonly<Record<string, Benchmark>> = {
   artifacts,
   crash,
   fuzz,
+  node,
   'walking-path': walkingPath,
 };
 

@@ -1,7 +1,7 @@
 /** The one form of all published figures. */
 import { execFile } from 'node:child_process';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { arch, cpus, release, totalmem } from 'node:os';
+import { arch, cpus, loadavg, release, totalmem } from 'node:os';
 import { join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import type { Progress } from '../e2e/cluster/progress.ts';
@@ -47,6 +47,14 @@ export function median(samples: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? upper)) / 2;
 }
 
+/** Of at least `fraction` of the samples it is true that they are not larger. */
+export function percentile(samples: readonly number[], fraction: number): number {
+  const sorted = [...samples].sort((a, b) => a - b);
+  const value = sorted[Math.max(0, Math.ceil(fraction * sorted.length) - 1)];
+  if (value === undefined) throw new Error('no samples');
+  return value;
+}
+
 export async function writeResult(name: string, measured: Measured): Promise<string> {
   await mkdir(join(RESULTS, 'raw'), { recursive: true });
   const { stdout } = await promisify(execFile)('git', ['rev-parse', '--short', 'HEAD']).catch(
@@ -63,6 +71,8 @@ export async function writeResult(name: string, measured: Measured): Promise<str
       kernel: release(),
       memoryBytes: totalmem(),
       os: await osName(),
+      // When it ended: averages of one, five and fifteen minutes.
+      load: loadavg().map((average) => Math.round(average * 100) / 100),
     },
     runs: measured.runs,
     figures: measured.figures,
