@@ -11,16 +11,15 @@ import { systemClock } from '../../src/kube/clock.ts';
 import { KubeClient } from '../../src/kube/client.ts';
 import { loadKubeConfig } from '../../src/kube/config.ts';
 import { isNotFound } from '../../src/kube/errors.ts';
-import { EventRecorder } from '../../src/kube/events.ts';
-import type { Logger } from '../../src/kube/log.ts';
 import { NODES, RUNTIME_CLASSES, type KubeObject } from '../../src/kube/resource.ts';
 import { createTransport, type Transport } from '../../src/kube/transport.ts';
+import { labelWrite } from '../unit/controller/support/labelWrite.ts';
+import { controllerRecorder } from '../unit/controller/support/recorder.ts';
 import type { ApiServer } from './support/apiServer.ts';
 import { startWithKinds } from './support/kinds.ts';
+import { quiet } from './support/quietLog.ts';
 import { succeed } from './support/run.ts';
 
-const nothing = (): void => undefined;
-const quiet: Logger = { debug: nothing, info: nothing, warn: nothing, error: nothing };
 const signal = new AbortController().signal;
 
 let server: ApiServer;
@@ -39,12 +38,7 @@ afterAll(async () => {
 });
 
 async function perform(...writes: Write[]): Promise<void> {
-  const recorder = new EventRecorder({
-    client,
-    reportingController: 'kata-operator.dev/controller',
-    reportingInstance: 'test',
-    log: quiet,
-  });
+  const recorder = controllerRecorder(client, quiet);
   const expectations = new Expectations(() => systemClock.monotonicMs());
   await act(
     { client, recorder, expectations, nodeNamespace: 'default', log: quiet },
@@ -113,19 +107,8 @@ describe('labels', () => {
     const labels = Object.fromEntries([...own, LABEL.kataRuntime].map((key) => [key, 'theirs']));
     const theirs = { metadata: { name: 'n1', labels } };
     await client.apply(NODES, theirs, { fieldManager: 'other', force: true }, signal);
-    await perform({
-      verb: 'apply',
-      manager: 'labels',
-      object: {
-        apiVersion: 'v1',
-        kind: 'Node',
-        metadata: {
-          name: 'n1',
-          uid: metadata.uid ?? '',
-          labels: Object.fromEntries([...own, LABEL.kataRuntime].map((key) => [key, 'true'])),
-        },
-      },
-    });
+    const node = { name: 'n1', uid: metadata.uid ?? '' };
+    await perform(labelWrite(node, [...own, LABEL.kataRuntime]));
     const now = (await client.get(NODES, { name: 'n1' }, signal)).metadata.labels ?? {};
     expect(now[LABEL.kataRuntime]).toBe('theirs');
     expect(own.map((key) => now[key])).toEqual(own.map(() => 'true'));

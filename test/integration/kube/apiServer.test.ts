@@ -10,7 +10,6 @@ import {
 } from '../../../src/kube/errors.ts';
 import { EventRecorder } from '../../../src/kube/events.ts';
 import { LeaderElector } from '../../../src/kube/lease.ts';
-import type { Logger } from '../../../src/kube/log.ts';
 import { Reflector } from '../../../src/kube/reflector.ts';
 import type { ReflectorTiming } from '../../../src/kube/reflectorOptions.ts';
 import {
@@ -27,9 +26,9 @@ import {
   type Transport,
 } from '../../../src/kube/transport.ts';
 import { startApiServer, type ApiServer } from '../support/apiServer.ts';
+import { quiet } from '../support/quietLog.ts';
 import { FaultyLink } from './faultyLink.ts';
 
-const quiet: Logger = { debug: nothing, info: nothing, warn: nothing, error: nothing };
 const NAMESPACE = 'default';
 
 let server: ApiServer;
@@ -374,8 +373,4 @@ async function eventually(condition: () => boolean, deadlineMs: number): Promise
       throw new Error(`not within ${deadlineMs} ms: ${String(condition)}`);
     await delay(20);
   }
-}
-
-function nothing(): void {
-  // Said on purpose.
 }

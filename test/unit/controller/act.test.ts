@@ -4,11 +4,12 @@ import { act } from '../../../src/controller/deployment/act.ts';
 import { Expectations } from '../../../src/controller/expectations.ts';
 import type { Write } from '../../../src/controller/writes.ts';
 import { KubeClient } from '../../../src/kube/client.ts';
-import { EventRecorder } from '../../../src/kube/events.ts';
 import { createTransport, type Transport } from '../../../src/kube/transport.ts';
 import { FakeClock } from '../kube/fakeClock.ts';
 import { recordingLog, type RecordingLog } from '../kube/recordingLog.ts';
 import { failure, json, ScriptedServer, type Received, type Step } from '../kube/scriptedServer.ts';
+import { labelWrite } from './support/labelWrite.ts';
+import { controllerRecorder } from './support/recorder.ts';
 
 const DEPLOYMENT = '/apis/kata-operator.dev/v1alpha1/katadeployments/kata';
 const NODE = '/api/v1/nodes/n1';
@@ -35,13 +36,7 @@ describe('act', () => {
 
   async function perform(...writes: Write[]): Promise<void> {
     const client = new KubeClient(transport);
-    const recorder = new EventRecorder({
-      client,
-      reportingController: 'kata-operator.dev/controller',
-      reportingInstance: 'test',
-      log,
-      clock,
-    });
+    const recorder = controllerRecorder(client, log, clock);
     await act({ client, recorder, expectations, nodeNamespace: 'kata-nodes', log }, writes, signal);
   }
 
@@ -83,17 +78,7 @@ describe('act', () => {
   describe('with labels of a node that others label, too', () => {
     const own = Array.from({ length: 12 }, (_, index) => `runtime.kata-operator.dev/kata-${index}`);
     const write: Write = {
-      verb: 'apply',
-      manager: 'labels',
-      object: {
-        apiVersion: 'v1',
-        kind: 'Node',
-        metadata: {
-          name: 'n1',
-          uid: 'u-1',
-          labels: Object.fromEntries([...own, LABEL.kataRuntime].map((key) => [key, 'true'])),
-        },
-      },
+      ...labelWrite({ name: 'n1', uid: 'u-1' }, [...own, LABEL.kataRuntime]),
       seen: '10',
     };
     /** As the API server says it: all fields in one long text, each in a cause of its own. */

@@ -2,13 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { canonicalQuantity } from '../../../src/controller/runtimeclass/quantity.ts';
 import { ANNOTATION, FINALIZER, LABEL } from '../../../src/crds/names.ts';
-import { badResult, START_MS, World } from './support/world.ts';
-
-function aWorld(nodes: number, spec: unknown = {}): World {
-  const world = new World(spec);
-  for (let index = 1; index <= nodes; index += 1) world.addNode(`worker-${index}`);
-  return world;
-}
+import { aWorld, badResult, START_MS, WITHOUT_KVM, World } from './support/world.ts';
 
 const KATA_LABELS = /kata/;
 
@@ -201,12 +195,7 @@ describe('failing', () => {
   it('does not count a node without KVM as a failure, lets it go, and leaves it alone until it is rebooted', () => {
     const world = aWorld(2);
     world.behaviour = (node, stage) =>
-      node === 'worker-1' && stage === 'preflight'
-        ? {
-            ...badResult('unsupported', 'KATA_E_NO_KVM', { cause: 'no /dev/kvm' }),
-            facts: { kvm: { usable: false }, bootId: 'boot-1' },
-          }
-        : undefined;
+      node === 'worker-1' && stage === 'preflight' ? WITHOUT_KVM : undefined;
     world.settle();
     expect(world.phase('worker-1')).toBe('Unsupported');
     expect(world.labels('worker-1')).toEqual({ [LABEL.kvm]: 'false' });
@@ -227,10 +216,7 @@ describe('failing', () => {
 
   it('gives a node without KVM no old claim back while a new revision waits', () => {
     const world = aWorld(1);
-    world.behaviour = () => ({
-      ...badResult('unsupported', 'KATA_E_NO_KVM', { cause: 'no /dev/kvm' }),
-      facts: { kvm: { usable: false }, bootId: 'boot-1' },
-    });
+    world.behaviour = () => WITHOUT_KVM;
     world.settle();
     world.edit({ runtimes: [{ name: 'fc' }], rollout: { paused: true } });
     world.settle();
@@ -240,10 +226,7 @@ describe('failing', () => {
 
   it('takes a node without KVM in when a person asks and KVM works, however long its Pod takes', () => {
     const world = aWorld(1);
-    world.behaviour = () => ({
-      ...badResult('unsupported', 'KATA_E_NO_KVM', { cause: 'no /dev/kvm' }),
-      facts: { kvm: { usable: false }, bootId: 'boot-1' },
-    });
+    world.behaviour = () => WITHOUT_KVM;
     world.settle();
     world.behaviour = () => 'hang';
     world.annotateKataNode('worker-1', { [ANNOTATION.retry]: 'kvm-is-back' });

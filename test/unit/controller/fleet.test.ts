@@ -1,18 +1,8 @@
 /** Many nodes, and what goes wrong on them over days: budgets, repairs, reboots, returning nodes. */
 import { describe, expect, it } from 'vitest';
 import { ANNOTATION, LABEL } from '../../../src/crds/names.ts';
-import { badResult, World } from './support/world.ts';
+import { aWorld, badResult, WITHOUT_KVM, World } from './support/world.ts';
 
-function aWorld(nodes: number, spec: unknown = {}): World {
-  const world = new World(spec);
-  for (let index = 1; index <= nodes; index += 1) world.addNode(`worker-${index}`);
-  return world;
-}
-
-const WITHOUT_KVM = {
-  ...badResult('unsupported', 'KATA_E_NO_KVM', { cause: 'no /dev/kvm' }),
-  facts: { kvm: { usable: false }, bootId: 'boot-1' },
-};
 const MINUTE_MS = 60_000;
 
 /** Lets time pass in steps, and the cluster work in each. */

@@ -11,6 +11,7 @@ import { FakeClock } from '../kube/fakeClock.ts';
 import { recordingLog } from '../kube/recordingLog.ts';
 import { deleted, eventually, list, modified } from '../kube/scriptedServer.ts';
 import { ApiStub, type Collection } from './support/apiStub.ts';
+import { NODE_POD_SETTINGS } from './support/settings.ts';
 
 const PODS = 'GET /api/v1/pods';
 
@@ -63,15 +64,8 @@ describe('observe', () => {
     const deps = {
       cache,
       usage: new UsageLookup({ client, clock: new FakeClock() }),
-      settings: {
-        namespace: 'kata-nodes',
-        image: 'node:1',
-        imagePullPolicy: 'IfNotPresent',
-        serviceAccount: 'default',
-        priorityClass: undefined,
-        imagePullSecrets: [],
-      },
-    } as const;
+      settings: NODE_POD_SETTINGS,
+    };
     return { api, cache, look: () => observe(deps, 'kata', signal) };
   }
 

@@ -5,7 +5,6 @@ import { Metrics } from '../../../src/controller/metrics.ts';
 import { Reconciler, RETRY_LIMITS } from '../../../src/controller/reconciler.ts';
 import { FINALIZER, LABEL } from '../../../src/crds/names.ts';
 import { KubeClient } from '../../../src/kube/client.ts';
-import { EventRecorder } from '../../../src/kube/events.ts';
 import type { KubeObject } from '../../../src/kube/resource.ts';
 import { createTransport, type Transport } from '../../../src/kube/transport.ts';
 import { WorkQueue } from '../../../src/kube/workqueue.ts';
@@ -13,6 +12,8 @@ import { FakeClock } from '../kube/fakeClock.ts';
 import { recordingLog } from '../kube/recordingLog.ts';
 import { eventually, failure } from '../kube/scriptedServer.ts';
 import { ApiStub, echo, refused, type Collection } from './support/apiStub.ts';
+import { controllerRecorder } from './support/recorder.ts';
+import { NODE_POD_SETTINGS } from './support/settings.ts';
 
 /** Of a runtime that no catalogue has: it starts nothing, so that its status is all that is written. */
 function aDeployment(more: Partial<KubeObject['metadata']> = {}): KubeObject {
@@ -74,13 +75,7 @@ describe('Reconciler', () => {
         queue.add(name);
       },
     });
-    const recorder = new EventRecorder({
-      client,
-      reportingController: 'kata-operator.dev/controller',
-      reportingInstance: 'test',
-      log,
-      clock,
-    });
+    const recorder = controllerRecorder(client, log, clock);
     const reconciler = new Reconciler({
       cache,
       queue,
@@ -90,14 +85,7 @@ describe('Reconciler', () => {
       observe: {
         cache,
         usage: new UsageLookup({ client, clock }),
-        settings: {
-          namespace: 'kata-nodes',
-          image: 'node:1',
-          imagePullPolicy: 'IfNotPresent',
-          serviceAccount: 'default',
-          priorityClass: undefined,
-          imagePullSecrets: [],
-        },
+        settings: NODE_POD_SETTINGS,
       },
       act: { client, recorder, nodeNamespace: 'kata-nodes', log },
     });

@@ -23,6 +23,7 @@ import { contentOf, daemonSetContent } from '../../../../src/controller/revision
 import { runtimeClassContent } from '../../../../src/controller/runtimeclass/desired.ts';
 import type { Manifest, Write } from '../../../../src/controller/writes.ts';
 import type { KubeObject } from '../../../../src/kube/resource.ts';
+import { NODE_POD_SETTINGS } from './settings.ts';
 
 export const START_MS = Date.parse('2030-01-01T00:00:00Z');
 
@@ -156,14 +157,7 @@ export class World {
           .map((view) => [view.name, view.labels[LABEL.deployment]]),
       ),
       usage: { byNode, byClass },
-      settings: {
-        namespace: 'kata-nodes',
-        image: 'node:1',
-        imagePullPolicy: 'IfNotPresent',
-        serviceAccount: 'default',
-        priorityClass: undefined,
-        imagePullSecrets: [],
-      },
+      settings: NODE_POD_SETTINGS,
     };
   }
 
@@ -480,6 +474,13 @@ export class World {
   }
 }
 
+/** With nodes `worker-1` and up that are Ready. */
+export function aWorld(nodes: number, spec: unknown = {}): World {
+  const world = new World(spec);
+  for (let index = 1; index <= nodes; index += 1) world.addNode(`worker-${index}`);
+  return world;
+}
+
 export function badResult(
   outcome: Outcome,
   code: ErrorCode,
@@ -497,6 +498,12 @@ export function badResult(
     },
   };
 }
+
+/** How a node answers whose firmware does not let KVM work. */
+export const WITHOUT_KVM = {
+  ...badResult('unsupported', 'KATA_E_NO_KVM', { cause: 'no /dev/kvm' }),
+  facts: { kvm: { usable: false }, bootId: 'boot-1' },
+};
 
 function labelsOf(object: Manifest): Record<string, string> {
   return { ...(object.metadata['labels'] as Record<string, string> | undefined) };
