@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import { nodeResult } from '../src/crds/nodeResult.ts';
+import { bundleReport } from '../src/node/artifacts/bundle.ts';
 import { plannedSteps } from '../src/node/stages/inspectHost.ts';
 import { hostStatus } from '../src/node/stages/status.ts';
 
@@ -13,6 +14,7 @@ const OUTPUTS = {
     description: 'Printed by preflight, stage, activate, apply, verify, rollback and remove.',
   },
   HostStatus: { schema: hostStatus, description: 'Printed by status.' },
+  BundleReport: { schema: bundleReport, description: 'Printed by bundle.' },
   PlannedSteps: { schema: plannedSteps, description: 'Printed by plan.' },
 } as const;
 

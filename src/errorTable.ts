@@ -142,6 +142,24 @@ export const ERRORS = {
     'no artifacts at {path}',
     'Correct artifacts.hostPath, or use a node image that bundles artifacts.',
   ),
+  KATA_E_ARTIFACT_ACCESS: entry(
+    'ArtifactAccessMissing',
+    'retryable',
+    '{object}: {cause}',
+    'Create or correct it in the namespace of the node Pods; the next attempt reads it anew.',
+  ),
+  KATA_E_BUNDLE: entry(
+    'BundleRefused',
+    'terminal',
+    'no bundle can be made of {name}: {cause}',
+    'Name a new or empty directory, and each archive once, with --into DIR and FILE or URL#sha256=DIGEST.',
+  ),
+  KATA_E_IMAGE_VOLUME: entry(
+    'ImageVolumeUnsupported',
+    'terminal',
+    'this node cannot mount an image as a volume: {cause}',
+    'Use artifacts.sources or bundled artifacts, or nodes with Kubernetes 1.35 and containerd 2.1 or CRI-O 1.31, or newer.',
+  ),
   // Configuration
   KATA_E_KATA_CONFIG: entry(
     'KataConfigInvalid',

@@ -30,6 +30,8 @@ const artifactSource = z.object({
     ),
 });
 
+const credentialsNeed = 'credentialsSecret needs sources or image';
+const caNeeds = 'caConfigMap needs sources';
 const onlyOne = 'set at most one of bundled, sources, image and hostPath';
 const KINDS = ['bundled', 'sources', 'image', 'hostPath'] as const;
 
@@ -54,14 +56,18 @@ export const artifacts = z
         ).describe('OCI image by digest.'),
       })
       .optional()
-      .describe('An OCI image that kubelet mounts as an image volume.'),
+      .describe(
+        'An OCI image that kubelet mounts as an image volume (Kubernetes 1.35, containerd 2.1 or CRI-O 1.31).',
+      ),
     hostPath: z
-      .object({ path: absolutePath.describe('A tree with bin/, or archives.') })
+      .object({ path: absolutePath.describe('A tree with bin/, a bundle, or archives.') })
       .optional()
       .describe('A directory that is already on every node.'),
     credentialsSecret: reference
       .optional()
-      .describe('Secret in the node namespace, mounted by kubelet; the controller never reads it.'),
+      .describe(
+        'Secret in the node namespace, mounted by kubelet; the controller never reads it. For sources: username and password, or token; sent over https alone, to the hosts in its key host, without it to the one host of sources[].url. For image: a pull secret.',
+      ),
     proxy: z
       .object({
         https: url.optional().describe('Proxy for downloads.'),
@@ -79,9 +85,23 @@ export const artifacts = z
       .describe('ConfigMap in the node namespace; its ca.crt is trusted in addition.'),
   })
   .refine((given) => KINDS.filter((kind) => given[kind] !== undefined).length <= 1, onlyOne)
+  .refine(
+    ({ credentialsSecret, sources, image }) =>
+      credentialsSecret === undefined || sources !== undefined || image !== undefined,
+    credentialsNeed,
+  )
+  .refine(({ caConfigMap, sources }) => caConfigMap === undefined || sources !== undefined, caNeeds)
   .meta(
-    cel([
-      `[${KINDS.map((kind) => `has(self.${kind})`).join(', ')}].filter(given, given).size() <= 1`,
-      onlyOne,
-    ]),
+    cel(
+      [
+        `[${KINDS.map((kind) => `has(self.${kind})`).join(', ')}].filter(given, given).size() <= 1`,
+        onlyOne,
+      ],
+      [
+        '!has(self.credentialsSecret) || has(self.sources) || has(self.image)',
+        credentialsNeed,
+        'credentialsSecret',
+      ],
+      ['!has(self.caConfigMap) || has(self.sources)', caNeeds, 'caConfigMap'],
+    ),
   );

@@ -66,3 +66,11 @@ export const HOST_PATHS = {
   revisions: '/opt/kata/revisions',
   state: '/opt/kata/state',
 } as const;
+
+/** Where the stage container finds what the spec refers to, each below the name of its object. */
+export const MOUNTED_SECRETS = '/secret';
+export const MOUNTED_CONFIG_MAPS = '/config-map';
+/** Key of the ConfigMap with certificates. */
+export const CA_KEY = 'ca.crt';
+/** Where the stage container finds the image of an image volume. */
+export const MOUNTED_IMAGE = '/image';

@@ -23,8 +23,10 @@ const planSource = z.object({
 export const planArtifacts = z.discriminatedUnion('kind', [
   /** Archives inside the node image, under `/artifacts` of the stage container. */
   z.object({ kind: z.literal('bundled') }),
-  /** A directory on the host: a tree with `bin/`, or archives. */
+  /** A directory on the host: a tree with `bin/`, archives with an index.json, or archives alone. */
   z.object({ kind: z.literal('hostPath'), path }),
+  /** The same in an OCI image, which kubelet mounts into the stage container. `reference` is by digest. */
+  z.object({ kind: z.literal('image'), reference: z.string().min(1) }),
   z.object({
     kind: z.literal('sources'),
     sources: z.array(planSource).min(1),

@@ -15,12 +15,6 @@ interface Unimplemented<T> {
 const DEFAULT_WAVES = ['1', '10%', '100%'];
 
 const OF_SPEC: readonly Unimplemented<KataDeploymentSpec>[] = [
-  { path: 'artifacts.image', isSet: ({ artifacts }) => artifacts.image !== undefined },
-  {
-    path: 'artifacts.credentialsSecret',
-    isSet: ({ artifacts }) => artifacts.credentialsSecret !== undefined,
-  },
-  { path: 'artifacts.caConfigMap', isSet: ({ artifacts }) => artifacts.caConfigMap !== undefined },
   { path: 'nodes.adopt', isSet: ({ nodes }) => nodes.adopt },
   { path: 'nodes.startupTaint', isSet: ({ nodes }) => nodes.startupTaint !== undefined },
   {

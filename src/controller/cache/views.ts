@@ -31,6 +31,8 @@ export interface NodeView {
   readonly runtimeHandlers: readonly string[] | undefined;
   /** Go's name of the operating system. */
   readonly os: string;
+  /** As kubelet says it: `v1.36.3`, `v1.30.4+k3s1`. */
+  readonly kubeletVersion: string;
   readonly taints: readonly Taint[];
 }
 
@@ -92,6 +94,7 @@ const nodeSchema = z.object({
           operatingSystem: z.string().default('linux'),
           kernelVersion: z.string().default(''),
           bootID: z.string().default(''),
+          kubeletVersion: z.string().default(''),
         })
         .prefault({}),
       runtimeHandlers: z.array(z.object({ name: z.string().default('') })).optional(),
@@ -124,6 +127,7 @@ export function nodeView(raw: KubeObject): NodeView {
     bootId: status.nodeInfo.bootID,
     runtimeHandlers: status.runtimeHandlers?.map((handler) => handler.name),
     os: status.nodeInfo.operatingSystem,
+    kubeletVersion: status.nodeInfo.kubeletVersion,
     taints: spec.taints,
   });
 }

@@ -96,7 +96,8 @@ function joined(
           nowMs,
         })
       : undefined;
-  const hindrance = hindranceOf(node, spec.nodes.tolerations);
+  const mountsImage = spec.artifacts.image !== undefined;
+  const hindrance = hindranceOf(node, spec.nodes.tolerations, mountsImage);
   const owner = ownerOf(o, node, kataNode);
   return memberOf({ node, kataNode, pod, status, hindrance, owner, target }, nowMs);
 }

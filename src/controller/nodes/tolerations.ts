@@ -1,5 +1,5 @@
 /**
- * Whether Pods of ours can run on a node at all: its operating system, and its taints as the scheduler and
+ * Whether Pods of ours can run on a node at all: its operating system, its kubelet, and its taints as the scheduler and
  * the DaemonSet controller judge them. A node that they would leave without a Pod must not be claimed: it
  * would only run into the timeout and spend the failure budget.
  */
@@ -17,8 +17,14 @@ export const NODE_POD_TOLERATIONS: readonly Toleration[] = [
 ].map((name) => ({ key: `node.kubernetes.io/${name}`, operator: 'Exists' }));
 
 /** Why no Pod of ours can run on the node, with what to do; undefined when one can. */
-export function hindranceOf(node: NodeView, wanted: readonly Toleration[]): string | undefined {
+export function hindranceOf(
+  node: NodeView,
+  wanted: readonly Toleration[],
+  mountsImage = false,
+): string | undefined {
   if (node.os !== 'linux') return `${node.name} runs ${node.os}`;
+  if (mountsImage && !knowsImageVolumes(node))
+    return `${node.name} has kubelet ${node.kubeletVersion}, which knows no image volumes`;
   const tolerations = [...NODE_POD_TOLERATIONS, ...wanted];
   const taint = node.taints.find(
     (candidate) =>
@@ -28,6 +34,15 @@ export function hindranceOf(node: NodeView, wanted: readonly Toleration[]): stri
   if (taint === undefined) return undefined;
   const value = taint.value === '' ? '' : `=${taint.value}`;
   return `${node.name} has the taint ${taint.key}${value}:${taint.effect}`;
+}
+
+/**
+ * Before 1.31 kubelet has no such volume, and a Pod with one never starts. From then on it may be switched off: then the
+ * volume is empty, which the node itself reports.
+ */
+function knowsImageVolumes({ kubeletVersion }: NodeView): boolean {
+  const [, major, minor] = /^v?(\d+)\.(\d+)/.exec(kubeletVersion) ?? [];
+  return major === undefined || Number(major) > 1 || Number(minor) >= 31;
 }
 
 /** As Kubernetes defines it: no key with Exists tolerates everything, no effect every effect. */

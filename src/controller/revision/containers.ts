@@ -5,15 +5,17 @@
 import { PLAN_FILE } from '../../crds/nodePlan.ts';
 import type { Stage } from '../../crds/nodeResult.ts';
 import type { NodePodSettings } from './objects.ts';
+import type { SourceMounts } from './sourceMounts.ts';
 
-const HOST = '/host';
+/** Where the containers have the root of the host. */
+export const HOST = '/host';
 /** Who the resident container runs as: nobody on the host. */
 const NONROOT_UID = 65532;
 
 export function stageContainer(
   stage: Stage,
   settings: NodePodSettings,
-  artifactsPath: string | undefined,
+  source: SourceMounts,
 ): Record<string, unknown> {
   return {
     name: stage,
@@ -26,6 +28,7 @@ export function stageContainer(
       ...['--attempt', '$(POD_UID)'],
       ...['--handoff', '/handoff'],
       ...['--result', '/dev/termination-log'],
+      ...(stage === 'stage' ? source.args : []),
     ],
     env: [{ name: 'POD_UID', valueFrom: { fieldRef: { fieldPath: 'metadata.uid' } } }],
     terminationMessagePath: '/dev/termination-log',
@@ -36,9 +39,7 @@ export function stageContainer(
       { name: 'plan', mountPath: '/plan', readOnly: true },
       { name: 'handoff', mountPath: '/handoff' },
       ...STAGE_MOUNTS[stage],
-      ...(stage === 'stage' && artifactsPath !== undefined
-        ? [{ name: 'host-artifacts', mountPath: `${HOST}${artifactsPath}`, readOnly: true }]
-        : []),
+      ...(stage === 'stage' ? source.mounts : []),
     ],
   };
 }

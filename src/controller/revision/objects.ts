@@ -21,8 +21,9 @@ import type { KataDeploymentSpec } from '../../crds/kataDeployment.ts';
 import type { Toleration } from '../../crds/primitives.ts';
 import { NODE_POD_TOLERATIONS } from '../nodes/tolerations.ts';
 import type { Manifest } from '../writes.ts';
-import { residentContainer, stageContainer } from './containers.ts';
+import { HOST, residentContainer, stageContainer } from './containers.ts';
 import type { Revision } from './plan.ts';
+import { NO_SOURCE_MOUNTS, sourceMounts } from './sourceMounts.ts';
 
 /** How node Pods are run: from the controller's command line. */
 export interface NodePodSettings {
@@ -124,25 +125,23 @@ function podSpec(
 ): Record<string, unknown> {
   const removing = revision.name === REMOVE;
   const stages: Stage[] = removing ? ['remove'] : ['preflight', 'stage', 'activate'];
-  const artifactsPath =
-    revision.plan.artifacts.kind === 'hostPath' ? revision.plan.artifacts.path : undefined;
+  const source = removing ? NO_SOURCE_MOUNTS : sourceMounts(spec.artifacts, HOST);
+  const imagePullSecrets = [...settings.imagePullSecrets, ...source.imagePullSecrets];
   return {
     automountServiceAccountToken: false,
     serviceAccountName: settings.serviceAccount,
     enableServiceLinks: false,
     ...(settings.priorityClass === undefined ? {} : { priorityClassName: settings.priorityClass }),
-    ...(settings.imagePullSecrets.length === 0
+    ...(imagePullSecrets.length === 0
       ? {}
-      : { imagePullSecrets: settings.imagePullSecrets.map((name) => ({ name })) }),
+      : { imagePullSecrets: imagePullSecrets.map((name) => ({ name })) }),
     nodeSelector: { [LABEL.claim]: claim },
     tolerations: tolerations(spec.nodes.tolerations, removing),
     terminationGracePeriodSeconds: 30,
     // As the first process of a namespace of its own, the resident would not hear a SIGTERM that comes before it
     // listens, as it does when a removal is over in no time: the Pod would linger for the whole grace period.
     shareProcessNamespace: true,
-    initContainers: stages.map((stage) =>
-      stageContainer(stage, settings, removing ? undefined : artifactsPath),
-    ),
+    initContainers: stages.map((stage) => stageContainer(stage, settings, source)),
     containers: [residentContainer(settings)],
     volumes: [
       {
@@ -153,9 +152,7 @@ function podSpec(
       { name: 'host', hostPath: { path: '/', type: 'Directory' } },
       { name: 'host-opt', hostPath: { path: '/opt', type: 'DirectoryOrCreate' } },
       { name: 'host-etc', hostPath: { path: '/etc', type: 'Directory' } },
-      ...(artifactsPath === undefined || removing
-        ? []
-        : [{ name: 'host-artifacts', hostPath: { path: artifactsPath } }]),
+      ...source.volumes,
     ],
   };
 }

@@ -98,8 +98,9 @@ function planOf(deployment: string, spec: KataDeploymentSpec, runtimes: PlanRunt
 }
 
 function planArtifactsOf(spec: KataDeploymentSpec): PlanArtifacts {
-  const { sources, hostPath, proxy } = spec.artifacts;
+  const { sources, image, hostPath, proxy } = spec.artifacts;
   if (hostPath !== undefined) return { kind: 'hostPath', path: hostPath.path };
+  if (image !== undefined) return { kind: 'image', reference: image.reference };
   if (sources === undefined) return { kind: 'bundled' };
   return {
     kind: 'sources',

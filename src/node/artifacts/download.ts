@@ -1,22 +1,24 @@
 /**
- * Fetching an archive by HTTP into a file, with its sha256 known when it ends.
+ * Fetching an archive by HTTP into a file, whose sha256 is the wanted one when it is there under its name.
  *
  * Owns deadlines, retries, resuming, mirrors and bounds: a server that is slow, silent, endless or wrong
  * costs a bounded time and a bounded amount of disk. It never shows a URL's credentials or query.
  */
-import { createHash, type Hash } from 'node:crypto';
-import { open, rm, type FileHandle } from 'node:fs/promises';
-import type { IncomingMessage } from 'node:http';
+import { rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { KataError, causeOf } from '../../errors.ts';
-import { ioError } from '../host/ioError.ts';
-import { Retryable, get, type Proxy } from './transport.ts';
+import type { Access } from './access.ts';
+import { Received, TooLarge, isFile } from './received.ts';
+import { sha256OfFile } from './sha256.ts';
+import { StallTimer } from './stallTimer.ts';
+import { Refused, Retryable, get, type Proxy } from './transport.ts';
 
 export interface DownloadLimits {
   readonly maxBytes: number;
   readonly maxRedirects: number;
-  /** Longest wait for the answer or for the next bytes. */
+  /** Longest wait for the answer, and for each `progressBytes` of it. */
   readonly idleMs: number;
+  readonly progressBytes: number;
   /** Tries of each URL in all; a wrong digest or an answer like 404 is not tried again. */
   readonly attempts: number;
   /** Longest wait before the second try; it doubles with each, and what is waited is anything up to it. */
@@ -27,8 +29,9 @@ export const DOWNLOAD_LIMITS: DownloadLimits = {
   maxBytes: 8 * 1024 ** 3,
   maxRedirects: 5,
   idleMs: 30_000,
-  attempts: 5,
-  backoffMs: 2000,
+  progressBytes: 64 * 1024,
+  attempts: 6,
+  backoffMs: 4000,
   maxBackoffMs: 60_000,
 };
 
@@ -41,6 +44,7 @@ export interface DownloadOptions {
   /** For messages. */
   readonly hostFile: string;
   readonly proxy?: Proxy | undefined;
+  readonly access?: Access | undefined;
   /** Asked before the first byte is written, when the server says how many there are. Throws KATA_E_DISK_SPACE. */
   readonly requireRoom?: (bytes: number) => Promise<void>;
 }
@@ -53,19 +57,21 @@ export function displayUrl(url: string): string {
     : `${parsed.protocol}//${parsed.host}${parsed.pathname}`;
 }
 
-/** Writes `file` anew and flushes it. Throws KATA_E_ARTIFACT_FETCH, KATA_E_ARTIFACT_DIGEST, KATA_E_DISK_SPACE, KATA_E_IO. */
+/**
+ * Makes `file`, flushed to disk, and returns how many bytes were written for it. What came before the network failed
+ * stays beside it, for the next call. Throws KATA_E_ARTIFACT_FETCH, KATA_E_ARTIFACT_DIGEST, KATA_E_DISK_SPACE, KATA_E_IO.
+ */
 export async function download(
   options: DownloadOptions,
   signal: AbortSignal,
   limits: DownloadLimits = DOWNLOAD_LIMITS,
-): Promise<void> {
+): Promise<number> {
+  if (await isThereAlready(options, signal)) return 0;
   let failure: unknown;
   for (const url of options.urls) {
     try {
-      await downloadFrom(url, options, signal, limits);
-      return;
+      return await downloadFrom(url, options, signal, limits);
     } catch (error) {
-      await rm(options.file, { force: true });
       if (signal.aborted) throw signal.reason;
       failure = error;
       // Another server may have what this one has not; another disk there is none.
@@ -74,6 +80,17 @@ export async function download(
     }
   }
   throw failure;
+}
+
+/** An earlier process may have ended between its download and what it was for. */
+async function isThereAlready(
+  { file, sha256 }: DownloadOptions,
+  signal: AbortSignal,
+): Promise<boolean> {
+  if (!(await isFile(file))) return false;
+  if ((await sha256OfFile(file, signal)) === sha256) return true;
+  await rm(file, { force: true });
+  return false;
 }
 
 function asFetchError(error: unknown, url: string): KataError {
@@ -88,66 +105,97 @@ function asFetchError(error: unknown, url: string): KataError {
 /** One URL, as often as it is worth it; what was received is kept from one try to the next. */
 async function downloadFrom(
   url: string,
-  { sha256, file, hostFile, proxy, requireRoom }: DownloadOptions,
+  options: DownloadOptions,
   signal: AbortSignal,
   limits: DownloadLimits,
-): Promise<void> {
-  const output = await open(file, 'w', 0o600).catch((error: unknown) => {
-    throw ioError(hostFile, error);
-  });
+): Promise<number> {
+  const { file, hostFile, requireRoom } = options;
+  const { maxBytes } = limits;
+  const received = await Received.open({ file, hostFile, url, maxBytes, requireRoom }, signal);
+  let keep = false;
   try {
-    const received = new Received(output, hostFile, limits.maxBytes, requireRoom);
-    for (let attempt = 1; ; attempt += 1) {
-      try {
-        await fetchRest(url, received, proxy, signal, limits);
-        break;
-      } catch (error) {
-        signal.throwIfAborted();
-        if (!(error instanceof Retryable) || attempt >= limits.attempts) throw error;
-        await sleep(backoff(attempt, error.retryAfterMs, limits), undefined, { signal });
-      }
+    let found = await receive(url, received, options, signal, limits);
+    if (found !== options.sha256 && received.isPieced) {
+      // The pieces may not belong together, or the disk may have lost some: the whole at once must be right.
+      await received.restart();
+      found = await receive(url, received, options, signal, limits);
     }
-    const found = await received.end();
-    if (found !== sha256)
+    if (found !== options.sha256)
       throw new KataError('KATA_E_ARTIFACT_DIGEST', {
         url: displayUrl(url),
-        wanted: sha256,
+        wanted: options.sha256,
         found,
       });
+    await received.complete();
+    return received.writtenBytes;
+  } catch (error) {
+    keep = signal.aborted || error instanceof Retryable;
+    throw error;
   } finally {
-    await output.close();
+    await received.close(keep);
   }
 }
 
-/** Full jitter: whatever made thousands of nodes fail at once, they do not come back at once. */
-function backoff(
+/** Returns the sha256 of all that was received. */
+async function receive(
+  url: string,
+  received: Received,
+  options: DownloadOptions,
+  signal: AbortSignal,
+  limits: DownloadLimits,
+): Promise<string> {
+  for (let attempt = 1; !received.isWhole; attempt += 1) {
+    try {
+      await fetchRest(url, received, options, signal, limits);
+      break;
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof Retryable) || attempt >= limits.attempts) throw error;
+      const delayMs = retryDelayMs(attempt, error.retryAfterMs, limits, Math.random());
+      await sleep(delayMs, undefined, { signal });
+    }
+  }
+  return received.digest();
+}
+
+/**
+ * What is waited after the `attempt`th try has failed; `random` is from 0 to 1. Full jitter: whatever made thousands of
+ * nodes fail at once, they do not come back at once, not even when the server told all of them the same time.
+ */
+export function retryDelayMs(
   attempt: number,
   retryAfterMs: number | undefined,
-  { backoffMs, maxBackoffMs }: DownloadLimits,
+  { backoffMs, maxBackoffMs }: Pick<DownloadLimits, 'backoffMs' | 'maxBackoffMs'>,
+  random: number,
 ): number {
-  const spreadMs = Math.random() * Math.min(maxBackoffMs, backoffMs * 2 ** (attempt - 1));
-  return Math.min(maxBackoffMs, retryAfterMs ?? 0) + spreadMs;
+  const askedMs = Math.min(maxBackoffMs, retryAfterMs ?? 0);
+  const spreadMs = Math.min(maxBackoffMs, Math.max(askedMs, backoffMs * 2 ** (attempt - 1)));
+  return askedMs + random * spreadMs;
 }
+
+const RANGE_NOT_SATISFIABLE = 416;
 
 async function fetchRest(
   url: string,
   received: Received,
-  proxy: Proxy | undefined,
+  { proxy, access }: DownloadOptions,
   signal: AbortSignal,
-  { idleMs, maxRedirects }: DownloadLimits,
+  { idleMs, progressBytes, maxRedirects }: DownloadLimits,
 ): Promise<void> {
-  const idle = new IdleTimer(idleMs);
+  const timer = new StallTimer(idleMs, progressBytes);
+  const headers = received.rangeHeaders();
   try {
     const response = await get(url, {
-      headers: received.rangeHeaders(),
+      headers,
       maxRedirects,
       proxy,
-      signal: AbortSignal.any([signal, idle.signal]),
+      access,
+      signal: AbortSignal.any([signal, timer.signal]),
     });
     await received.begin(response);
     try {
       for await (const chunk of response as AsyncIterable<Buffer>) {
-        idle.restart();
+        timer.add(chunk.length);
         await received.add(chunk);
       }
     } catch (error) {
@@ -158,118 +206,13 @@ async function fetchRest(
     }
   } catch (error) {
     // What is thrown then is only its consequence.
-    if (idle.signal.aborted) throw new Retryable(causeOf(idle.signal.reason), { cause: error });
-    throw error;
+    if (timer.signal.aborted) throw new Retryable(causeOf(timer.signal.reason), { cause: error });
+    if (!(error instanceof Refused) || error.status !== RANGE_NOT_SATISFIABLE) throw error;
+    if (headers['range'] === undefined) throw error;
+    // What the server has is smaller by now.
+    await received.restart();
+    throw new Retryable(error.message, { cause: error });
   } finally {
-    idle.stop();
-  }
-}
-
-class TooLarge extends Error {}
-
-/** What came so far: in the file, and in the hash. */
-class Received {
-  readonly #output: FileHandle;
-  readonly #hostFile: string;
-  readonly #maxBytes: number;
-  readonly #requireRoom: DownloadOptions['requireRoom'];
-  #hash: Hash = createHash('sha256');
-  #sizeBytes = 0;
-  /** Names the content that the server had; the rest is asked for only of the same. */
-  #validator: string | undefined;
-
-  constructor(
-    output: FileHandle,
-    hostFile: string,
-    maxBytes: number,
-    requireRoom: DownloadOptions['requireRoom'],
-  ) {
-    this.#output = output;
-    this.#hostFile = hostFile;
-    this.#maxBytes = maxBytes;
-    this.#requireRoom = requireRoom;
-  }
-
-  rangeHeaders(): Record<string, string> {
-    return this.#sizeBytes === 0 || this.#validator === undefined
-      ? {}
-      : { range: `bytes=${this.#sizeBytes}-`, 'if-range': this.#validator };
-  }
-
-  async begin({ statusCode, headers }: IncomingMessage): Promise<void> {
-    const continues =
-      statusCode === 206 &&
-      headers['content-range']?.startsWith(`bytes ${this.#sizeBytes}-`) === true;
-    if (statusCode === 206 && !continues)
-      throw new Error('the server sent another part than it was asked for');
-    if (!continues) await this.#restart();
-    const { etag } = headers;
-    // A weak one names things that only look alike.
-    this.#validator = etag?.startsWith('"') === true ? etag : headers['last-modified'];
-    const lengthBytes = Number(headers['content-length'] ?? 0);
-    if (this.#sizeBytes + lengthBytes > this.#maxBytes) throw this.#tooLarge();
-    await this.#requireRoom?.(lengthBytes);
-  }
-
-  async add(chunk: Uint8Array): Promise<void> {
-    if (this.#sizeBytes + chunk.length > this.#maxBytes) throw this.#tooLarge();
-    for (let offset = 0; offset < chunk.length;) {
-      const position = this.#sizeBytes + offset;
-      const length = chunk.length - offset;
-      const { bytesWritten } = await this.#disk(
-        this.#output.write(chunk, offset, length, position),
-      );
-      offset += bytesWritten;
-    }
-    this.#hash.update(chunk);
-    this.#sizeBytes += chunk.length;
-  }
-
-  /** Returns the sha256 of what was received, which is on disk then. */
-  async end(): Promise<string> {
-    await this.#disk(this.#output.sync());
-    return this.#hash.digest('hex');
-  }
-
-  async #restart(): Promise<void> {
-    await this.#disk(this.#output.truncate(0));
-    this.#hash = createHash('sha256');
-    this.#sizeBytes = 0;
-  }
-
-  #tooLarge(): TooLarge {
-    return new TooLarge(`it is larger than ${this.#maxBytes} bytes`);
-  }
-
-  async #disk<T>(work: Promise<T>): Promise<T> {
-    try {
-      return await work;
-    } catch (error) {
-      throw ioError(this.#hostFile, error);
-    }
-  }
-}
-
-/** Aborts its signal when nothing restarts it for so long. */
-class IdleTimer {
-  readonly #controller = new AbortController();
-  readonly #timer: NodeJS.Timeout;
-
-  constructor(milliseconds: number) {
-    this.#timer = setTimeout(() => {
-      this.#controller.abort(new Error(`nothing came for ${milliseconds / 1000} s`));
-    }, milliseconds);
-  }
-
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  restart(): void {
-    this.#timer.refresh();
-  }
-
-  stop(): void {
-    clearTimeout(this.#timer);
+    timer.stop();
   }
 }

@@ -16,7 +16,7 @@ import { inspectTree, readArtifactsVersion } from './inspect.ts';
 import { MANIFEST_VERSION } from './manifest.ts';
 import type { KnownArchive, Reusable } from './reuse.ts';
 import type { ArchiveSource } from './source.ts';
-import { copyTree, type HostTree } from './tree.ts';
+import { copyTree, type SourceTree } from './tree.ts';
 import { DEFAULT_LIMITS, TreeModel, type TreeLimits } from './treeModel.ts';
 import { TreeWriter } from './treeWriter.ts';
 import { unpackArchive } from './unpack.ts';
@@ -25,7 +25,8 @@ import { beginPartial, completeVersion, discardPartial, versionPath } from './ve
 const HARMLESS_BYTES = 1024 ** 3;
 const MAX_RATIO = 100;
 
-export type Content = { readonly archives: readonly ArchiveSource[] } | { readonly tree: HostTree };
+export type Content =
+  { readonly archives: readonly ArchiveSource[] } | { readonly tree: SourceTree };
 
 export interface FillOptions {
   readonly host: Host;
@@ -107,13 +108,13 @@ async function limitsOf({ content, reusable, downloaded }: FillOptions): Promise
 }
 
 async function placeContent(
-  { host, content, reusable, downloaded }: FillOptions,
+  { content, reusable, downloaded }: FillOptions,
   model: TreeModel,
   writer: TreeWriter,
   signal: AbortSignal,
 ): Promise<void> {
   if ('tree' in content) {
-    copyTree(host, content.tree, model, writer, signal);
+    copyTree(content.tree, model, writer, signal);
     return;
   }
   for (const { name: archive, sha256, at } of content.archives) {

@@ -4,7 +4,7 @@
  */
 import { NOTHING_REUSABLE, type Reusable } from './reuse.ts';
 import type { ArchiveSource } from './source.ts';
-import type { HostTree } from './tree.ts';
+import type { SourceTree } from './tree.ts';
 
 /** A release of Kata 4.1 unpacks to about 1.1 GB; its archives have 0.6 GB. */
 export const UNKNOWN_NEED_BYTES = 1.5 * 1024 ** 3;
@@ -26,6 +26,6 @@ export function needOfArchives(
   return Math.ceil(sum * OVERHEAD_SHARE);
 }
 
-export function needOfTree({ sizeBytes }: Pick<HostTree, 'sizeBytes'>): number {
+export function needOfTree({ sizeBytes }: Pick<SourceTree, 'sizeBytes'>): number {
   return Math.ceil(sizeBytes * OVERHEAD_SHARE);
 }

@@ -2,23 +2,22 @@
  * Where the artifacts come from, seen alike: an ordered set of archives, or one tree, with a digest.
  *
  * Owns the choice of what applies to this node's architecture and the digest of a version, which is a
- * function of content alone. It opens nothing until asked and never writes, save for the download's file.
+ * function of content alone. It opens nothing until asked and never writes.
  */
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { readFile, readdir, stat } from 'node:fs/promises';
-import { join, posix } from 'node:path';
-import { z } from 'zod';
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { MOUNTED_IMAGE } from '../../crds/names.ts';
 import type { NodePlan, PlanArtifacts } from '../../crds/nodePlan.ts';
-import { KataError, causeOf } from '../../errors.ts';
-import { errnoOf, ioError } from '../host/ioError.ts';
-import { fileNamedFor } from './architecture.ts';
+import { KataError } from '../../errors.ts';
+import type { Host } from '../host/host.ts';
+import { INDEX_FILE } from './archiveIndex.ts';
+import { directoryArtifacts, indexedArchives, type Directory } from './directorySource.ts';
 import { displayUrl } from './download.ts';
 import type { Proxy } from './transport.ts';
-import type { Host } from '../host/host.ts';
 
 export interface ArchiveSource {
-  /** For messages: a file name, a path on the host or a URL without its query. */
+  /** For messages: a path, or a URL without its query. */
   readonly name: string;
   readonly sha256: string;
   readonly sizeBytes?: number;
@@ -31,21 +30,8 @@ export interface ArchiveSource {
 
 export type ArtifactSet =
   | { readonly kind: 'archives'; readonly archives: readonly ArchiveSource[] }
-  /** `path` on the host: the directory that holds `bin/`. */
-  | { readonly kind: 'tree'; readonly path: string };
-
-const bundledIndex = z.object({
-  archives: z.array(
-    z.object({
-      file: z.string().regex(/^[^/]+$/),
-      sha256: z.string().regex(/^[0-9a-f]{64}$/),
-      sizeBytes: z.int().nonnegative(),
-      unpackedBytes: z.int().nonnegative(),
-      arch: z.string().optional(),
-      component: z.string().optional(),
-    }),
-  ),
-});
+  /** The directory that holds `bin/`. */
+  | ({ readonly kind: 'tree' } & Directory);
 
 export interface SourceOptions {
   readonly host: Host;
@@ -53,25 +39,39 @@ export interface SourceOptions {
   readonly arch: string;
   /** Directory of this process that holds the bundled archives and index.json. */
   readonly bundleDirectory: string;
+  /** Directory of this process where the image of an image volume is mounted. */
+  readonly imageDirectory?: string;
 }
 
 /**
- * What applies to this node. Archives on the host have no digest until they are read: `hashFiles` says
- * whether to do that now, else their sha256 is empty. Throws KATA_E_ARTIFACT_NOT_FOUND and KATA_E_ARTIFACT_FORMAT.
+ * What applies to this node. Archives without an index have no digest until they are read: `hashFiles` says
+ * whether to do that now, else their sha256 is empty. Throws KATA_E_ARTIFACT_NOT_FOUND, KATA_E_ARTIFACT_FORMAT,
+ * KATA_E_IMAGE_VOLUME.
  */
 export async function resolveArtifacts(
   options: SourceOptions,
   hashFiles: boolean,
   signal: AbortSignal,
 ): Promise<ArtifactSet> {
+  const { host, arch } = options;
   const { artifacts } = options.plan;
   switch (artifacts.kind) {
     case 'bundled':
       return { kind: 'archives', archives: await bundledArchives(options) };
     case 'sources':
-      return { kind: 'archives', archives: sourceArchives(artifacts, options.arch) };
-    case 'hostPath':
-      return hostPathArtifacts(options, artifacts.path, hashFiles, signal);
+      return { kind: 'archives', archives: sourceArchives(artifacts, arch) };
+    case 'hostPath': {
+      const directory = { at: host.at(artifacts.path), path: artifacts.path };
+      return directoryArtifacts(directory, arch, hashFiles, signal);
+    }
+    case 'image': {
+      const directory = {
+        at: options.imageDirectory ?? MOUNTED_IMAGE,
+        path: `image ${artifacts.reference}`,
+      };
+      await requireMounted(directory);
+      return directoryArtifacts(directory, arch, hashFiles, signal);
+    }
   }
 }
 
@@ -86,37 +86,22 @@ export function versionDigest(kind: ArtifactSet['kind'], parts: readonly string[
     .slice(0, DIGEST_LENGTH);
 }
 
-async function bundledArchives({ bundleDirectory, arch }: SourceOptions): Promise<ArchiveSource[]> {
-  const file = join(bundleDirectory, 'index.json');
-  const text = await readFile(file, 'utf8').catch((error: unknown) => {
-    throw new KataError(
-      'KATA_E_ARTIFACT_NOT_FOUND',
-      { path: `${file} (bundled in the node image)` },
-      { cause: error },
-    );
-  });
-  let index: z.infer<typeof bundledIndex>;
-  try {
-    index = bundledIndex.parse(JSON.parse(text));
-  } catch (error) {
-    throw new KataError(
-      'KATA_E_ARTIFACT_FORMAT',
-      { archive: file, cause: `its index is not valid: ${causeOf(error)}` },
-      { cause: error },
-    );
-  }
-  const archives = index.archives.filter(
-    (archive) => archive.arch === undefined || archive.arch === arch,
-  );
-  if (archives.length === 0)
-    throw new KataError('KATA_E_ARTIFACT_NOT_FOUND', { path: `${file} for ${arch}` });
-  return archives.map(({ file: name, sha256, sizeBytes, unpackedBytes }) => ({
-    name,
-    sha256,
-    sizeBytes,
-    unpackedBytes,
-    at: { file: join(bundleDirectory, name) },
-  }));
+async function bundledArchives({
+  bundleDirectory,
+  arch,
+}: SourceOptions): Promise<readonly ArchiveSource[]> {
+  const archives = await indexedArchives({ at: bundleDirectory, path: bundleDirectory }, arch);
+  if (archives !== undefined) return archives;
+  const path = `${join(bundleDirectory, INDEX_FILE)} (bundled in the node image)`;
+  throw new KataError('KATA_E_ARTIFACT_NOT_FOUND', { path });
+}
+
+/** Kubelet gives a container an empty directory where it, or the engine, cannot mount an image. */
+async function requireMounted({ at, path }: Directory): Promise<void> {
+  const names = await readdir(at).catch(() => []);
+  if (names.length > 0) return;
+  const cause = `${path} is mounted empty, which is what kubelet (before 1.35: its feature gate ImageVolume) or the engine does that does not know image volumes`;
+  throw new KataError('KATA_E_IMAGE_VOLUME', { cause });
 }
 
 function sourceArchives(
@@ -139,58 +124,4 @@ function proxyOf(
   if (proxy === undefined) return undefined;
   const { url, noProxy } = proxy;
   return { url, ...(noProxy === undefined ? {} : { noProxy }) };
-}
-
-async function hostPathArtifacts(
-  { host, arch }: SourceOptions,
-  path: string,
-  hashFiles: boolean,
-  signal: AbortSignal,
-): Promise<ArtifactSet> {
-  for (const candidate of [path, posix.join(path, 'opt/kata')]) {
-    if (await isDirectory(host.at(posix.join(candidate, 'bin'))))
-      return { kind: 'tree', path: candidate };
-    if (await isDirectory(host.at(posix.join(candidate, 'runtime-rs'))))
-      return { kind: 'tree', path: candidate };
-  }
-  const names = await readdir(host.at(path)).catch((error: unknown) => {
-    throw errnoOf(error) === 'ENOENT'
-      ? new KataError('KATA_E_ARTIFACT_NOT_FOUND', { path }, { cause: error })
-      : ioError(path, error);
-  });
-  const archives = names
-    .filter((name) => /\.tar\.(zst|xz|gz)$/.test(name) && fileNamedFor(name, arch))
-    .sort();
-  if (archives.length === 0) throw new KataError('KATA_E_ARTIFACT_NOT_FOUND', { path });
-  const sources: ArchiveSource[] = [];
-  for (const name of archives) {
-    const hostFile = posix.join(path, name);
-    const file = host.at(hostFile);
-    try {
-      const { size } = await stat(file);
-      sources.push({
-        name: hostFile,
-        sizeBytes: size,
-        sha256: hashFiles ? await sha256OfFile(file, signal) : '',
-        at: { file },
-      });
-    } catch (error) {
-      throw ioError(hostFile, error);
-    }
-  }
-  return { kind: 'archives', archives: sources };
-}
-
-export async function sha256OfFile(file: string, signal: AbortSignal): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(file, { highWaterMark: 1024 * 1024, signal }))
-    hash.update(chunk as Buffer);
-  return hash.digest('hex');
-}
-
-async function isDirectory(path: string): Promise<boolean> {
-  return stat(path).then(
-    (stats) => stats.isDirectory(),
-    () => false,
-  );
 }

@@ -2,11 +2,12 @@
  * One HTTP request: through a proxy where one is set, with certificates of one's own where they are given,
  * following redirects to http and https alone, a bounded number of times.
  *
- * It never shows credentials, and gives them to no other host than the one whose URL held them.
+ * It never shows credentials, and gives them to no other host than those that they are for.
  */
 import { request as requestHttp, Agent as HttpAgent, type IncomingMessage } from 'node:http';
 import { request as requestHttps, Agent as HttpsAgent } from 'node:https';
 import { causeOf } from '../../errors.ts';
+import type { Access } from './access.ts';
 
 /** Without it, the variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the environment count, in either case. */
 export interface Proxy {
@@ -26,12 +27,37 @@ export class Retryable extends Error {
   }
 }
 
+/** An answer that another try will not change. */
+export class Refused extends Error {
+  readonly status: number;
+
+  constructor(message: string, status: number) {
+    super(message);
+    this.status = status;
+  }
+}
+
 export interface RequestOptions {
   readonly headers: Readonly<Record<string, string>>;
   readonly maxRedirects: number;
   readonly proxy?: Proxy | undefined;
+  readonly access?: Access | undefined;
   readonly signal: AbortSignal;
 }
+
+/** Without another set of trusted certificates, or another server, these stay as they are. */
+const CERTIFICATE_PROBLEMS: ReadonlySet<string> = new Set([
+  'CERT_HAS_EXPIRED',
+  'CERT_NOT_YET_VALID',
+  'CERT_REVOKED',
+  'CERT_SIGNATURE_FAILURE',
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'ERR_TLS_CERT_ALTNAME_INVALID',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+]);
 
 /** Answers with status 200 or 206, or throws: Retryable, or what will not change. */
 export async function get(url: string, options: RequestOptions): Promise<IncomingMessage> {
@@ -44,37 +70,63 @@ export async function get(url: string, options: RequestOptions): Promise<Incomin
     if (status === 200 || status === 206) return response;
     response.destroy();
     const { location } = response.headers;
-    if (status < 300 || status >= 400 || location === undefined) throw refusal(response);
+    if (status < 300 || status >= 400 || location === undefined)
+      throw refusal(response, target, options.access);
     target = new URL(location, withoutCredentials(target));
   }
   throw new Error('it redirects too often');
 }
 
 function answer(target: URL, options: RequestOptions): Promise<IncomingMessage> {
-  const { headers, proxy, signal } = options;
+  const { headers, proxy, access, signal } = options;
   const proxyEnv = proxy === undefined ? environmentProxy() : proxyVariables(proxy);
   const isSecure = target.protocol === 'https:';
-  const agent = isSecure ? new HttpsAgent({ proxyEnv }) : new HttpAgent({ proxyEnv });
+  const ca = access?.ca === undefined ? {} : { ca: [...access.ca] };
+  const agent = isSecure ? new HttpsAgent({ proxyEnv, ...ca }) : new HttpAgent({ proxyEnv });
   const send = isSecure ? requestHttps : requestHttp;
   return new Promise((resolve, reject) => {
     const request = send(withoutCredentials(target), {
       agent,
       signal,
-      headers: { ...headers, ...authorization(target) },
+      headers: { ...headers, ...authorization(target, access) },
     });
     request.once('response', resolve);
     request.once('error', (error) => {
-      reject(new Retryable(withoutSecrets(causeOf(error)), { cause: error }));
+      reject(connectionError(error));
     });
     request.end();
   });
 }
 
-function refusal({ statusCode = 0, headers }: IncomingMessage): Error {
+function connectionError(error: Error): Error {
+  const message = withoutSecrets(causeOf(error));
+  return 'code' in error && CERTIFICATE_PROBLEMS.has(String(error.code))
+    ? new Error(`its certificate is not trusted: ${message}`, { cause: error })
+    : new Retryable(message, { cause: error });
+}
+
+function refusal(
+  { statusCode = 0, headers }: IncomingMessage,
+  target: URL,
+  access: Access | undefined,
+): Error {
   const message = `HTTP status ${statusCode}`;
-  if (statusCode < 500 && statusCode !== 429 && statusCode !== 408) return new Error(message);
+  if (statusCode === 401 || statusCode === 403)
+    return new Refused(`${message} ${whatWasSent(target, access)}`, statusCode);
+  if (statusCode < 500 && statusCode !== 429 && statusCode !== 408)
+    return new Refused(message, statusCode);
   const seconds = Number(headers['retry-after']);
   return new Retryable(message, { retryAfterMs: seconds > 0 ? seconds * 1000 : undefined });
+}
+
+function whatWasSent(target: URL, access: Access | undefined): string {
+  if (target.username !== '' || access?.credentials?.isFor(target) === true)
+    return `from ${target.host}, with credentials`;
+  const { credentials } = access ?? {};
+  if (credentials === undefined) return `from ${target.host}, without credentials`;
+  return credentials.hosts.includes(target.host)
+    ? `from ${target.host}, without credentials: they are sent over https alone`
+    : `from ${target.host}, without credentials: they are for ${credentials.hosts.join(', ')}`;
 }
 
 /** Of a text that may quote the URL of a proxy. */
@@ -89,10 +141,14 @@ function withoutCredentials(target: URL): URL {
   return address;
 }
 
-function authorization(target: URL): Record<string, string> {
-  if (target.username === '' && target.password === '') return {};
-  const pair = `${decodeURIComponent(target.username)}:${decodeURIComponent(target.password)}`;
-  return { authorization: `Basic ${Buffer.from(pair).toString('base64')}` };
+function authorization(target: URL, access: Access | undefined): Record<string, string> {
+  if (target.username !== '' || target.password !== '') {
+    const pair = `${decodeURIComponent(target.username)}:${decodeURIComponent(target.password)}`;
+    return { authorization: `Basic ${Buffer.from(pair).toString('base64')}` };
+  }
+  return access?.credentials?.isFor(target) === true
+    ? { authorization: access.credentials.header() }
+    : {};
 }
 
 function environmentProxy(): Record<string, string | undefined> {

@@ -1,13 +1,14 @@
 /**
- * A directory tree of the host as a source of artifacts: what it holds, with digests, and a copy of it.
+ * A directory tree as a source of artifacts: what it holds, with digests, and a copy of it.
  *
  * The same rules hold as for an archive. A tree that changes between its reading and its copying is refused.
  */
 import { lstat, readdir, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ioError } from '../host/ioError.ts';
-import type { Host } from '../host/host.ts';
-import { sha256OfFile, versionDigest } from './source.ts';
+import type { Directory } from './directorySource.ts';
+import { sha256OfFile } from './sha256.ts';
+import { versionDigest } from './source.ts';
 import type { ArchiveEntry, TreeModel } from './treeModel.ts';
 import type { TreeWriter } from './treeWriter.ts';
 
@@ -16,26 +17,23 @@ export interface TreeEntry extends ArchiveEntry {
   readonly sha256?: string;
 }
 
-export interface HostTree {
-  /** Path on the host. */
-  readonly path: string;
+export interface SourceTree extends Directory {
   readonly entries: readonly TreeEntry[];
   readonly sizeBytes: number;
 }
 
 /** Walks the tree in the order of names. With `hashFiles` every file is read whole. Throws KATA_E_IO. */
 export async function readTree(
-  host: Host,
-  path: string,
+  { at, path }: Directory,
   hashFiles: boolean,
   signal: AbortSignal,
-): Promise<HostTree> {
+): Promise<SourceTree> {
   const entries: TreeEntry[] = [];
   const visit = async (relative: string): Promise<void> => {
     signal.throwIfAborted();
-    for (const name of (await readdir(host.at(join(path, relative)))).sort()) {
+    for (const name of (await readdir(join(at, relative))).sort()) {
       const inner = join(relative, name);
-      const entry = await describe(host.at(join(path, inner)), inner, hashFiles, signal);
+      const entry = await describe(join(at, inner), inner, hashFiles, signal);
       entries.push(entry);
       if (entry.type === 'directory') await visit(inner);
     }
@@ -46,10 +44,10 @@ export async function readTree(
     if (signal.aborted) throw signal.reason;
     throw ioError(path, error);
   }
-  return { path, entries, sizeBytes: entries.reduce((sum, entry) => sum + entry.sizeBytes, 0) };
+  return { at, path, entries, sizeBytes: entries.reduce((sum, entry) => sum + entry.sizeBytes, 0) };
 }
 
-export function treeDigest({ entries }: HostTree): string {
+export function treeDigest({ entries }: SourceTree): string {
   return versionDigest(
     'tree',
     entries.map(({ name, type, mode, sizeBytes, linkname, sha256 }) =>
@@ -60,15 +58,14 @@ export function treeDigest({ entries }: HostTree): string {
 
 /** `tree` was read with digests: a file that has another one by now is refused, with KATA_E_IO. */
 export function copyTree(
-  host: Host,
-  tree: HostTree,
+  tree: SourceTree,
   model: TreeModel,
   writer: TreeWriter,
   signal: AbortSignal,
 ): void {
   for (const entry of tree.entries) {
     signal.throwIfAborted();
-    const from = host.at(join(tree.path, entry.name));
+    const from = join(tree.at, entry.name);
     writer.placeExisting(model.accept(tree.path, entry), {
       from,
       sizeBytes: entry.sizeBytes,

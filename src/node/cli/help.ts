@@ -57,12 +57,23 @@ const PAGES: Readonly<Record<Command, Page>> = {
     details: 'Needs no plan. With --output json the form is docs/reference/kata-node.schema.json.',
     example: 'kata-node status --output json',
   },
+  bundle: {
+    summary: 'make a bundle of archives for machines that reach nothing outside',
+    details:
+      'Each archive is a file, or a URL with its digest; it is named COMPONENT-VERSION-ARCHITECTURE.tar.zst. The bundle\nserves as artifacts.hostPath, as an image of artifacts.image (docker build DIR), or as part of a node image. Needs\n--into and no plan. Run again, it goes on with a download that broke off.',
+    example:
+      'kata-node bundle --into kata-bundle kata-static-4.1.0-amd64.tar.zst kata-go-static-4.1.0-amd64.tar.zst',
+  },
 };
 
 const OPTIONS = `options
-  --plan FILE        what is wanted, as JSON (not needed for status and rollback)
+  --plan FILE        what is wanted, as JSON (not needed for status, rollback and bundle)
   --root DIR         root directory of the host (default /)
   --artifacts DIR    archives that come with this program, and index.json (default /artifacts)
+  --image DIR        where the image of the plan is mounted (default /image)
+  --credentials DIR  for downloads: files username and password, or token, and host if it is not that of the URL
+  --ca FILE          certificates to be trusted for downloads, in addition, as PEM
+  --into DIR         the bundle that is made
   --output FORMAT    text or json (default text); json prints the result as its only line
   --attempt ID       name of this attempt; a repeated one that ended badly is not tried again
   --force            remove although sandboxes still run from the files

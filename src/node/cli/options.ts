@@ -3,6 +3,9 @@
  */
 import { randomUUID } from 'node:crypto';
 import { parseArgs } from 'node:util';
+import { MOUNTED_IMAGE } from '../../crds/names.ts';
+import type { AccessPaths } from '../artifacts/access.ts';
+import type { BundleSource } from '../artifacts/bundle.ts';
 
 export const COMMANDS = [
   'preflight',
@@ -14,6 +17,7 @@ export const COMMANDS = [
   'rollback',
   'remove',
   'status',
+  'bundle',
 ] as const;
 export type Command = (typeof COMMANDS)[number];
 
@@ -26,6 +30,12 @@ export interface Options {
   readonly result?: string;
   readonly handoff?: string;
   readonly artifacts: string;
+  readonly image: string;
+  readonly access: AccessPaths;
+  /** Directory of the bundle that is made. */
+  readonly into?: string;
+  /** What goes into it. */
+  readonly sources: readonly BundleSource[];
   readonly output: 'json' | 'text';
   readonly force: boolean;
 }
@@ -39,7 +49,7 @@ export interface HelpWanted {
 /** The command line cannot be understood. `message` says why, in one line. */
 export class UsageError extends Error {}
 
-const WITHOUT_PLAN: ReadonlySet<Command> = new Set<Command>(['status', 'rollback']);
+const WITHOUT_PLAN: ReadonlySet<Command> = new Set<Command>(['status', 'rollback', 'bundle']);
 
 /** Throws UsageError. */
 export function parseOptions(args: readonly string[]): Options | HelpWanted {
@@ -51,12 +61,15 @@ export function parseOptions(args: readonly string[]): Options | HelpWanted {
   const command = COMMANDS.find((known) => known === name);
   if (command === undefined) throw new UsageError(`there is no command ${name}${nearest(name)}`);
   if (wantsHelp) return { help: true, command };
-  if (rest.length > 0) throw new UsageError(`${rest.join(' ')} is not understood`);
-  const { output, root, plan, force = false } = values;
+  if (rest.length > 0 && command !== 'bundle')
+    throw new UsageError(`${rest.join(' ')} is not understood`);
+  const { output, root, plan, into, force = false } = values;
   if (output !== 'json' && output !== 'text') throw new UsageError('--output is json or text');
   if (plan === undefined && !WITHOUT_PLAN.has(command))
     throw new UsageError(`${command} needs a plan: name it with --plan FILE`);
   if (force && command !== 'remove') throw new UsageError('--force is for remove alone');
+  if (command === 'bundle' && (into === undefined || rest.length === 0))
+    throw new UsageError('bundle needs --into DIR, and at least one FILE or URL#sha256=DIGEST');
   if (!root.startsWith('/')) throw new UsageError('--root is an absolute path');
   return {
     command,
@@ -64,11 +77,30 @@ export function parseOptions(args: readonly string[]): Options | HelpWanted {
     root,
     force,
     artifacts: values.artifacts,
+    image: values.image,
+    access: accessOf(values),
+    sources: rest.map(bundleSource),
     attempt: values.attempt ?? randomUUID(),
     ...(plan === undefined ? {} : { plan }),
+    ...(into === undefined ? {} : { into }),
     ...(values.result === undefined ? {} : { result: values.result }),
     ...(values.handoff === undefined ? {} : { handoff: values.handoff }),
   };
+}
+
+function accessOf({ credentials, ca }: ReturnType<typeof parse>['values']): AccessPaths {
+  return {
+    ...(credentials === undefined ? {} : { credentials }),
+    ...(ca === undefined ? {} : { ca }),
+  };
+}
+
+function bundleSource(text: string): BundleSource {
+  if (!/^https?:\/\//.test(text)) return { file: text };
+  const [, url, sha256] = /^([^#]+)#sha256=([0-9a-f]{64})$/.exec(text) ?? [];
+  if (url === undefined || sha256 === undefined || !URL.canParse(url))
+    throw new UsageError('a URL must end in #sha256= and the 64 digits of its digest');
+  return { url, sha256 };
 }
 
 /** A command that begins alike, or holds the same letters. */
@@ -89,6 +121,10 @@ function parse(args: readonly string[]) {
         plan: { type: 'string' },
         root: { type: 'string', default: '/' },
         artifacts: { type: 'string', default: '/artifacts' },
+        image: { type: 'string', default: MOUNTED_IMAGE },
+        credentials: { type: 'string' },
+        ca: { type: 'string' },
+        into: { type: 'string' },
         output: { type: 'string', default: 'text' },
         attempt: { type: 'string' },
         result: { type: 'string' },

@@ -15,6 +15,7 @@ import {
 } from '../../crds/nodeResult.ts';
 import { causeOf, toKataError, type KataError } from '../../errors.ts';
 import { goArchitecture } from '../artifacts/architecture.ts';
+import { makeBundle } from '../artifacts/bundle.ts';
 import { hostAt } from '../host/host.ts';
 import type { StageContext } from '../stages/context.ts';
 import { planned, verify } from '../stages/inspectHost.ts';
@@ -89,6 +90,8 @@ async function runCommand(
   printer: Printer,
 ): Promise<number> {
   switch (options.command) {
+    case 'bundle':
+      return bundle(options, surroundings, printer);
     case 'status':
       return showStatus(options, surroundings, printer);
     case 'rollback': {
@@ -145,6 +148,17 @@ async function showStatus(
   return EXIT.done;
 }
 
+async function bundle(
+  { into = '', sources, access }: Options,
+  { signal }: Surroundings,
+  printer: Printer,
+): Promise<number> {
+  const made = await makeBundle({ directory: into, sources, access }, signal);
+  const lines = made.archives.map(({ file, sha256 }) => `${file} sha256:${sha256}`);
+  printer.report(made, [...lines, `bundle: ${made.directory}`]);
+  return EXIT.done;
+}
+
 async function showPlan(context: StageContext, printer: Printer): Promise<number> {
   const checked = await preflight(context);
   if (checked.outcome !== 'done') {
@@ -188,6 +202,8 @@ function contextWith(
     kernel: release(),
     signal: AbortSignal.any([signal, AbortSignal.timeout(STAGE_DEADLINE_MS)]),
     bundleDirectory: options.artifacts,
+    imageDirectory: options.image,
+    access: options.access,
     engine,
     probeKvm,
     lockFiles,

@@ -10,6 +10,7 @@ import type {
   removeSteps,
   servedHandlers,
 } from '../engine/index.ts';
+import type { AccessPaths } from '../artifacts/access.ts';
 import type { HeldLock, KvmFact, LockFile } from '../host/helper.ts';
 import type { Host } from '../host/host.ts';
 import type { StepObserver } from '../transaction/runner.ts';
@@ -34,6 +35,9 @@ export interface StageContext {
   readonly signal: AbortSignal;
   /** Where this process finds the archives of the node image. */
   readonly bundleDirectory: string;
+  /** Where this process finds the image of an image volume. */
+  readonly imageDirectory?: string;
+  readonly access?: AccessPaths;
   readonly engine: EnginePort;
   readonly probeKvm: (device: string, signal: AbortSignal) => Promise<KvmFact>;
   readonly lockFiles: (

@@ -7,7 +7,7 @@
 import type { NodeFacts, NodeResult } from '../../crds/nodeResult.ts';
 import { HOST_PATHS } from '../../crds/names.ts';
 import { KataError } from '../../errors.ts';
-import { needOfArchives, needOfTree } from '../artifacts/need.ts';
+import { UNKNOWN_NEED_BYTES, needOfArchives, needOfTree } from '../artifacts/need.ts';
 import { findReusable } from '../artifacts/reuse.ts';
 import { resolveArtifacts } from '../artifacts/source.ts';
 import { readTree } from '../artifacts/tree.ts';
@@ -16,6 +16,7 @@ import type { Engine } from '../engine/index.ts';
 import { resolveOnHost } from '../host/hostFile.ts';
 import { freeSpace, requireSpace, requireSpaceBeside } from '../preflight/disk.ts';
 import { platformFacts } from '../preflight/facts.ts';
+import { imageVolumeProblem } from '../preflight/imageVolume.ts';
 import { requireExecutable, requireWritable } from '../preflight/mounts.ts';
 import { isInstalled } from '../transaction/installation.ts';
 import { readState } from '../transaction/journal.ts';
@@ -106,22 +107,24 @@ async function checkKvm(
     throw new KataError('KATA_E_NO_KVM', { cause: kvm.cause ?? 'the check gave no reason' });
 }
 
-async function measureArtifacts(
-  { host, plan, arch, bundleDirectory, signal }: StageContext,
-  gathered: Gathered,
-): Promise<void> {
+async function measureArtifacts(context: StageContext, gathered: Gathered): Promise<void> {
+  const { host, plan, signal } = context;
   const staged = (await readState(host))?.staged;
-  const set = await resolveArtifacts({ host, plan, arch, bundleDirectory }, false, signal);
+  // It is not mounted here, so that this stage can tell of a node that cannot mount it.
+  const set =
+    plan.artifacts.kind === 'image' ? undefined : await resolveArtifacts(context, false, signal);
   if (
     staged?.revision === plan.revision &&
     (await readVersion(host, staged.digest)) !== undefined
   ) {
     gathered.needBytes = 0;
+  } else if (set === undefined) {
+    gathered.needBytes = UNKNOWN_NEED_BYTES;
   } else if (set.kind === 'archives') {
     const wanted = set.archives.map(({ sha256 }) => sha256);
     gathered.needBytes = needOfArchives(set.archives, await findReusable(host, wanted));
   } else {
-    gathered.needBytes = needOfTree(await readTree(host, set.path, false, signal));
+    gathered.needBytes = needOfTree(await readTree(set, false, signal));
   }
 }
 
@@ -137,6 +140,9 @@ async function findEngine(
   const found = await engine.discoverEngine(host, plan.engine, signal);
   gathered.engine = found;
   gathered.facts.engine = engineFacts(found);
+  // Else kubelet could not start the next stage, and nobody would say why.
+  const problem = imageVolumeProblem(plan.artifacts, found);
+  if (problem !== undefined) throw problem;
 }
 
 async function checkEngine(

@@ -38,6 +38,7 @@ const UNSUPPORTED: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'KATA_E_NOT_WRITABLE',
   'KATA_E_ENGINE_UNSUPPORTED',
   'KATA_E_NO_RUNTIME',
+  'KATA_E_IMAGE_VOLUME',
 ]);
 
 // Something of an earlier run is left on the host that only a person can put right.

@@ -4,7 +4,7 @@
  */
 import type { NodeResult } from '../../crds/nodeResult.ts';
 import { inspectTree } from '../artifacts/inspect.ts';
-import { artifactSteps, type Content } from '../artifacts/install.ts';
+import { artifactSteps, discardDownloads, type Content } from '../artifacts/install.ts';
 import { resolveArtifacts, versionDigest } from '../artifacts/source.ts';
 import { readTree, treeDigest } from '../artifacts/tree.ts';
 import { collectPartials, readVersion, versionPath } from '../artifacts/version.ts';
@@ -33,7 +33,7 @@ interface Wanted {
 }
 
 async function stageLocked(context: StageContext, builder: ResultBuilder): Promise<NodeResult> {
-  const { host, plan, arch, attempt, signal, observe } = context;
+  const { host, plan, arch, access = {}, attempt, signal, observe } = context;
   const journal = new StateFile(host);
   const wanted = await builder.timed('ArtifactSource', async () => {
     requireOwnership(await journal.read(), plan.deployment);
@@ -41,7 +41,7 @@ async function stageLocked(context: StageContext, builder: ResultBuilder): Promi
   });
   await journal.update((state) => ({ ...state, deployment: plan.deployment }));
   await journal.begin('stage', attempt);
-  const report = await runTransaction(artifactSteps({ host, plan, arch, ...wanted }), {
+  const report = await runTransaction(artifactSteps({ host, plan, arch, access, ...wanted }), {
     journal,
     observe,
     signal,
@@ -58,7 +58,7 @@ async function stageLocked(context: StageContext, builder: ResultBuilder): Promi
 }
 
 async function resolveContent(context: StageContext): Promise<Wanted> {
-  const { host, signal } = context;
+  const { signal } = context;
   const set = await resolveArtifacts(context, true, signal);
   if (set.kind === 'archives') {
     const { archives } = set;
@@ -68,7 +68,7 @@ async function resolveContent(context: StageContext): Promise<Wanted> {
     );
     return { digest, content: { archives } };
   }
-  const tree = await readTree(host, set.path, true, signal);
+  const tree = await readTree(set, true, signal);
   return { digest: treeDigest(tree), content: { tree } };
 }
 
@@ -97,4 +97,5 @@ async function recordStaged(
       : { overtaken: state.staged }),
   }));
   await collectPartials(host, digest);
+  await discardDownloads(host);
 }

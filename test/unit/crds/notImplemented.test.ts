@@ -8,9 +8,6 @@ const source = { url: 'https://example.com/a.tar.zst', sha256: 'a'.repeat(64) };
 
 /** For each line of the table: a spec that sets the field, and nothing else that is unimplemented. */
 const SETTING: Readonly<Record<string, unknown>> = {
-  'spec.artifacts.image': { artifacts: { image: { reference: `x@sha256:${'a'.repeat(64)}` } } },
-  'spec.artifacts.credentialsSecret': { artifacts: { credentialsSecret: { name: 'a' } } },
-  'spec.artifacts.caConfigMap': { artifacts: { caConfigMap: { name: 'a' } } },
   'spec.nodes.adopt': { nodes: { adopt: true } },
   'spec.nodes.startupTaint': { nodes: { startupTaint: { key: 'a' } } },
   'spec.rollout.waves': { rollout: { waves: [1, '100%'] } },
@@ -46,6 +43,17 @@ describe('fields that this version does not act on', () => {
     ['empty options', { runtimes: [{ name: 'qemu', config: {}, extraToml: '' }] }],
     ['a snapshotter by name', { runtimes: [{ name: 'fc', snapshotter: { name: 'devmapper' } }] }],
     ['a proxy', { artifacts: { proxy: { https: 'http://proxy:3128' } } }],
+    ['an image', { artifacts: { image: { reference: `x@sha256:${'a'.repeat(64)}` } } }],
+    [
+      'credentials and certificates',
+      {
+        artifacts: {
+          sources: [source],
+          credentialsSecret: { name: 'a' },
+          caConfigMap: { name: 'b' },
+        },
+      },
+    ],
     ['mirrors', { artifacts: { sources: [{ ...source, mirrors: ['https://example.org/a'] }] } }],
     ['what is implemented', { rollout: { maxParallel: 5, failureBudget: 3, paused: true } }],
   ])('are none in %s', (_, spec) => {
