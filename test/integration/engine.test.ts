@@ -12,12 +12,7 @@ import {
 import { dirname } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ENGINE_RELEASES } from '../../e2e/cluster/engines.ts';
-import {
-  checkEngineConfig,
-  installSteps,
-  removeSteps,
-  servedHandlers,
-} from '../../src/node/engine/index.ts';
+import { checkEngineConfig, installSteps, removeSteps } from '../../src/node/engine/index.ts';
 import { fixturesOf } from './support/engineFixtures.ts';
 import {
   effective,
@@ -50,25 +45,21 @@ describe.for(ENGINE_RELEASES)('containerd %s', (release) => {
       const store = new MemoryStore();
       await checkEngineConfig(host, its.engine(), signal());
 
-      const effects = await run(installSteps({ ...its.options(store), registrations: KATA }));
-      expect(await servedHandlers(host, its.engine(), signal())).toEqual(
-        [...foreign, 'kata-fc', 'kata-qemu', 'runc'].toSorted(),
-      );
+      const effects = await its.install(store);
+      expect(await its.served()).toEqual([...foreign, 'kata-fc', 'kata-qemu', 'runc'].toSorted());
       expect(its.instance.restarts).toBe(1);
       expect(effects.map(({ engineRestarts }) => engineRestarts ?? 0)).toEqual([0, 1]);
       expect((await readFile(its.instance.configPath, 'utf8')).startsWith(text(its.instance))).toBe(
         true,
       );
 
-      expect(await run(installSteps({ ...its.options(store), registrations: KATA }))).toEqual([]);
+      expect(await its.install(store)).toEqual([]);
       expect(its.instance.restarts).toBe(1);
 
-      await run(removeSteps(its.options(store)));
+      await its.remove(store);
       expect(await sha256(its.instance.configPath)).toBe(original);
       expect(await effective(its.engine())).toBe(before);
-      expect(await servedHandlers(host, its.engine(), signal())).toEqual(
-        [...foreign, 'runc'].toSorted(),
-      );
+      expect(await its.served()).toEqual([...foreign, 'runc'].toSorted());
       expect(await readdir(dirname(its.instance.configPath))).toEqual(['config.toml']);
       expect(store.record).toBeUndefined();
     },
@@ -87,40 +78,33 @@ describe.for(ENGINE_RELEASES)('containerd %s', (release) => {
     expect(await readFile(its.instance.configPath, 'utf8')).toContain('kata-fc');
     await its.instance.restart();
     expect(await run(installSteps({ ...never, registrations: KATA }))).toEqual([]);
-    expect(await servedHandlers(host, its.engine(), signal())).toContain('kata-qemu');
+    expect(await its.served()).toContain('kata-qemu');
     expect(its.instance.restarts).toBe(1);
   });
 
   test('changes handlers in place, keeps what was written below the block, and takes only its own away', async () => {
     const store = await its.running();
-    await run(installSteps({ ...its.options(store), registrations: KATA }));
+    await its.install(store);
     const below = '# added later\n[debug]\n  level = "info"\n';
     await its.instance.write((await readFile(its.instance.configPath, 'utf8')) + below);
     const upgraded = {
       ...registration('kata-clh'),
       shimPath: '/opt/kata/versions/4567/bin/containerd-shim-kata-v2',
     };
-    const effects = await run(
-      installSteps({ ...its.options(store), registrations: [registration('kata-fc'), upgraded] }),
-    );
+    const effects = await its.install(store, [registration('kata-fc'), upgraded]);
     expect(effects[1]?.outageMs).toBeGreaterThan(0);
-    expect(await servedHandlers(host, its.engine(), signal())).toEqual([
-      'crun',
-      'kata-clh',
-      'kata-fc',
-      'runc',
-    ]);
-    await run(removeSteps(its.options(store)));
+    expect(await its.served()).toEqual(['crun', 'kata-clh', 'kata-fc', 'runc']);
+    await its.remove(store);
     expect(await readFile(its.instance.configPath, 'utf8')).toBe(
       its.admin.text(its.instance) + below,
     );
-    expect(await servedHandlers(host, its.engine(), signal())).toEqual(['crun', 'runc']);
+    expect(await its.served()).toEqual(['crun', 'runc']);
   });
 
   test('gives a handler its snapshotter from containerd 1.7 on, and says so before', async () => {
     const store = await its.running();
     const registrations = [{ ...registration('kata-fc'), snapshotter: 'native' }];
-    const work = run(installSteps({ ...its.options(store), registrations }));
+    const work = its.install(store, registrations);
     if (release === '1.6') {
       expect(await failureOf(work)).toMatchObject({ code: 'KATA_E_ENGINE_UNSUPPORTED' });
       return;
@@ -128,7 +112,7 @@ describe.for(ENGINE_RELEASES)('containerd %s', (release) => {
     await work;
     const dump = await effective(its.engine());
     expect(dump.match(/snapshotter = ['"]native['"]/g)).toHaveLength(its.fileVersion === 3 ? 2 : 1);
-    expect(await run(installSteps({ ...its.options(store), registrations }))).toEqual([]);
+    expect(await its.install(store, registrations)).toEqual([]);
   });
 
   test.for([
@@ -159,7 +143,7 @@ describe.for(ENGINE_RELEASES)('containerd %s', (release) => {
 
   test('takes the block out although the engine is gone from the host', async () => {
     const store = await its.running();
-    await run(installSteps({ ...its.options(store), registrations: KATA }));
+    await its.install(store);
     await its.instance.stop();
     await run(
       removeSteps({
@@ -192,11 +176,11 @@ describe.for(ENGINE_RELEASES)('containerd %s', (release) => {
     await chmod(real, 0o640);
     await chown(real, 0, 12);
     const original = await sha256(real);
-    await run(installSteps({ ...its.options(store), registrations: KATA }));
+    await its.install(store);
     expect(await sha256(real)).not.toBe(original);
     const { mode, gid } = await stat(real);
     expect([mode & 0o777, gid]).toEqual([0o640, 12]);
-    await run(removeSteps(its.options(store)));
+    await its.remove(store);
     expect(await sha256(real)).toBe(original);
     expect(await readlink(its.instance.configPath)).toBe('../real.toml');
   });

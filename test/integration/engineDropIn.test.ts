@@ -2,21 +2,14 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ENGINE_RELEASES } from '../../e2e/cluster/engines.ts';
-import {
-  checkEngineConfig,
-  installSteps,
-  removeSteps,
-  servedHandlers,
-} from '../../src/node/engine/index.ts';
+import { checkEngineConfig } from '../../src/node/engine/index.ts';
 import type { Place } from './support/engineFixtures.ts';
 import {
   effective,
   failureOf,
   host,
-  KATA,
   MemoryStore,
   registration,
-  run,
   sha256,
   signal,
   useRelease,
@@ -51,35 +44,25 @@ describe.for(ENGINE_RELEASES.filter((release) => release.startsWith('2')))(
       const main = await sha256(its.instance.configPath);
       const before = await effective(its.engine());
       await checkEngineConfig(host, its.engine(), signal());
-      await run(installSteps({ ...its.options(store), registrations: KATA }));
+      await its.install(store);
       expect(await sha256(its.instance.configPath)).toBe(main);
       expect(await readFile(ours(), 'utf8')).toMatch(/^version = 3$/m);
-      expect(await servedHandlers(host, its.engine(), signal())).toEqual([
-        'crun',
-        'kata-fc',
-        'kata-qemu',
-        'runc',
-        'theirs',
-      ]);
+      expect(await its.served()).toEqual(['crun', 'kata-fc', 'kata-qemu', 'runc', 'theirs']);
       expect(its.instance.restarts).toBe(1);
-      expect(await run(installSteps({ ...its.options(store), registrations: KATA }))).toEqual([]);
+      expect(await its.install(store)).toEqual([]);
       expect(its.instance.restarts).toBe(1);
 
-      await run(removeSteps(its.options(store)));
+      await its.remove(store);
       expect(await effective(its.engine())).toBe(before);
       expect(await readdir(directory())).toEqual(['50-theirs.toml']);
       expect(await readdir(dirname(its.instance.configPath))).toEqual(['config.toml', 'more.d']);
-      expect(await servedHandlers(host, its.engine(), signal())).toEqual([
-        'crun',
-        'runc',
-        'theirs',
-      ]);
+      expect(await its.served()).toEqual(['crun', 'runc', 'theirs']);
       expect(store.record).toBeUndefined();
     });
 
     test('changes its handlers there, and a failed restart brings the earlier ones back', async () => {
       const store = await running();
-      await run(installSteps({ ...its.options(store), registrations: KATA }));
+      await its.install(store);
       const first = await sha256(ours());
       const other = {
         ...registration('kata-fc'),
@@ -87,37 +70,27 @@ describe.for(ENGINE_RELEASES.filter((release) => release.startsWith('2')))(
       };
       const registrations = [other, registration('kata-clh')];
       its.instance.failingRestarts = 1;
-      expect(
-        await failureOf(run(installSteps({ ...its.options(store), registrations }))),
-      ).toMatchObject({ code: 'KATA_E_ENGINE_RESTART' });
+      expect(await failureOf(its.install(store, registrations))).toMatchObject({
+        code: 'KATA_E_ENGINE_RESTART',
+      });
       expect(await sha256(ours())).toBe(first);
-      expect(await servedHandlers(host, its.engine(), signal())).toContain('kata-qemu');
-      await run(installSteps({ ...its.options(store), registrations }));
-      expect(await servedHandlers(host, its.engine(), signal())).toEqual([
-        'crun',
-        'kata-clh',
-        'kata-fc',
-        'runc',
-        'theirs',
-      ]);
+      expect(await its.served()).toContain('kata-qemu');
+      await its.install(store, registrations);
+      expect(await its.served()).toEqual(['crun', 'kata-clh', 'kata-fc', 'runc', 'theirs']);
       its.instance.failingRestarts = 1;
-      await failureOf(run(removeSteps(its.options(store))));
+      await failureOf(its.remove(store));
       expect(await readFile(ours(), 'utf8')).toContain('kata-clh');
-      expect(await servedHandlers(host, its.engine(), signal())).toContain('kata-clh');
-      await run(removeSteps(its.options(store)));
+      expect(await its.served()).toContain('kata-clh');
+      await its.remove(store);
       expect(await readdir(directory())).toEqual(['50-theirs.toml']);
     });
 
     test('of a first installation that fails, nothing is left', async () => {
       const store = await running();
       its.instance.failingRestarts = 1;
-      await failureOf(run(installSteps({ ...its.options(store), registrations: KATA })));
+      await failureOf(its.install(store));
       expect(await readdir(directory())).toEqual(['50-theirs.toml']);
-      expect(await servedHandlers(host, its.engine(), signal())).toEqual([
-        'crun',
-        'runc',
-        'theirs',
-      ]);
+      expect(await its.served()).toEqual(['crun', 'runc', 'theirs']);
       expect(store.record).toBeUndefined();
     });
 
@@ -128,15 +101,15 @@ describe.for(ENGINE_RELEASES.filter((release) => release.startsWith('2')))(
         theirs(),
         `version = 3\n[plugins."io.containerd.cri.v1.runtime".containerd.runtimes.kata-fc]\nruntime_type = "io.containerd.runc.v2"\n`,
       );
-      const work = run(installSteps({ ...its.options(store), registrations: KATA }));
+      const work = its.install(store);
       const error = await failureOf(work);
       expect(error).toMatchObject({ code: 'KATA_E_ENGINE_CONFIG_CONFLICT' });
       expect(error.message).toContain('50-theirs.toml defines the handler kata-fc');
       expect(await readdir(directory())).toEqual(names);
       await writeFile(theirs(), 'version = 3\nroot = 7\n');
-      expect(
-        await failureOf(run(installSteps({ ...its.options(store), registrations: KATA }))),
-      ).toMatchObject({ code: 'KATA_E_ENGINE_REJECTED_CONFIG' });
+      expect(await failureOf(its.install(store))).toMatchObject({
+        code: 'KATA_E_ENGINE_REJECTED_CONFIG',
+      });
       expect(await readdir(directory())).toEqual(names);
       expect(its.instance.restarts).toBe(0);
     });
@@ -146,12 +119,12 @@ describe.for(ENGINE_RELEASES.filter((release) => release.startsWith('2')))(
       await its.instance.write(importing(its.admin.text)(its.instance));
       await its.instance.start();
       const store = new MemoryStore();
-      await run(installSteps({ ...its.options(store), registrations: KATA }));
+      await its.install(store);
       expect(await readFile(its.instance.configPath, 'utf8')).toContain('kata-qemu');
       await mkdir(directory());
-      await run(installSteps({ ...its.options(store), registrations: [registration('kata-fc')] }));
+      await its.install(store, [registration('kata-fc')]);
       expect(await readdir(directory())).toEqual([]);
-      await run(removeSteps(its.options(store)));
+      await its.remove(store);
       expect(await readFile(its.instance.configPath, 'utf8')).toBe(
         importing(its.admin.text)(its.instance),
       );
@@ -161,11 +134,11 @@ describe.for(ENGINE_RELEASES.filter((release) => release.startsWith('2')))(
       const inline = (place: Place): string =>
         `version = 3\nroot = "${place.directory}/root"\nstate = "${place.directory}/state"\ngrpc = { address = "${place.socket}" }\n[plugins]\n"io.containerd.cri.v1.runtime" = { containerd = { default_runtime_name = "runc", runtimes = { runc = { runtime_type = "io.containerd.runc.v2" } } } }\n`;
       const store = await running(inline);
-      await run(installSteps({ ...its.options(store), registrations: KATA }));
-      expect(await servedHandlers(host, its.engine(), signal())).toContain('kata-fc');
+      await its.install(store);
+      expect(await its.served()).toContain('kata-fc');
       await rm(ours());
-      await run(removeSteps(its.options(store)));
-      expect(await servedHandlers(host, its.engine(), signal())).toEqual(['runc', 'theirs']);
+      await its.remove(store);
+      expect(await its.served()).toEqual(['runc', 'theirs']);
     });
   },
 );

@@ -1,9 +1,9 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, test } from 'vitest';
 import { ENGINE_RELEASES } from '../../e2e/cluster/engines.ts';
-import { checkEngineConfig, installSteps } from '../../src/node/engine/index.ts';
+import { checkEngineConfig } from '../../src/node/engine/index.ts';
 import { inlineFixture } from './support/engineFixtures.ts';
-import { failureOf, host, KATA, run, sha256, signal, useRelease } from './support/engineRelease.ts';
+import { failureOf, host, sha256, signal, useRelease } from './support/engineRelease.ts';
 
 describe.for(ENGINE_RELEASES)('containerd %s', (release) => {
   const its = useRelease(release);
@@ -80,9 +80,7 @@ describe.for(ENGINE_RELEASES)('containerd %s', (release) => {
       await its.instance.write(change(await readFile(its.instance.configPath, 'utf8')));
       const original = await sha256(its.instance.configPath);
       const { pid } = its.instance;
-      const error = await failureOf(
-        run(installSteps({ ...its.options(store), registrations: KATA })),
-      );
+      const error = await failureOf(its.install(store));
       expect(error).toMatchObject({ code });
       expect(error.message).toMatch(says);
       await its.expectUntouched(original, pid, store);
@@ -93,9 +91,7 @@ describe.for(ENGINE_RELEASES)('containerd %s', (release) => {
     const store = await its.running((place) => inlineFixture(its.fileVersion, place));
     const original = await sha256(its.instance.configPath);
     const { pid } = its.instance;
-    const error = await failureOf(
-      run(installSteps({ ...its.options(store), registrations: KATA })),
-    );
+    const error = await failureOf(its.install(store));
     expect(error).toMatchObject({ code: 'KATA_E_ENGINE_CONFIG_CONFLICT' });
     expect(error.message).toMatch(
       /plugins\."io\.containerd\.[a-z0-9.]+" cannot be extended .* not inline/,

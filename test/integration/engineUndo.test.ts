@@ -2,13 +2,11 @@ import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ENGINE_RELEASES } from '../../e2e/cluster/engines.ts';
-import { installSteps, removeSteps, servedHandlers } from '../../src/node/engine/index.ts';
+import { installSteps } from '../../src/node/engine/index.ts';
 import {
   failureOf,
-  host,
   KATA,
   registration,
-  run,
   sha256,
   signal,
   useRelease,
@@ -21,12 +19,10 @@ describe.for(ENGINE_RELEASES)('containerd %s', (release) => {
     const store = await its.running();
     const original = await sha256(its.instance.configPath);
     its.instance.failingRestarts = 1;
-    const error = await failureOf(
-      run(installSteps({ ...its.options(store), registrations: KATA })),
-    );
+    const error = await failureOf(its.install(store));
     expect(error).toMatchObject({ code: 'KATA_E_ENGINE_RESTART' });
     expect(await sha256(its.instance.configPath)).toBe(original);
-    expect(await servedHandlers(host, its.engine(), signal())).toEqual(['crun', 'runc']);
+    expect(await its.served()).toEqual(['crun', 'runc']);
     expect(its.instance.restarts).toBe(2);
     expect(store.record).toBeUndefined();
     expect(await readdir(`${its.instance.directory}/backup`)).toEqual([]);
@@ -36,9 +32,7 @@ describe.for(ENGINE_RELEASES)('containerd %s', (release) => {
     const store = await its.running();
     const original = await sha256(its.instance.configPath);
     its.instance.failingRestarts = 2;
-    const error = await failureOf(
-      run(installSteps({ ...its.options(store), registrations: KATA })),
-    );
+    const error = await failureOf(its.install(store));
     expect(error).toMatchObject({ code: 'KATA_E_ROLLBACK_FAILED' });
     expect(await sha256(its.instance.configPath)).toBe(original);
     expect(await sha256(String(error.parameters['backup']))).toBe(original);
@@ -75,32 +69,25 @@ describe.for(ENGINE_RELEASES)('containerd %s', (release) => {
 
   test('an update that is undone brings back the handlers of before', async () => {
     const store = await its.running();
-    await run(installSteps({ ...its.options(store), registrations: KATA }));
+    await its.install(store);
     const installed = await sha256(its.instance.configPath);
     its.instance.failingRestarts = 1;
-    const error = await failureOf(
-      run(installSteps({ ...its.options(store), registrations: [registration('kata-clh')] })),
-    );
+    const error = await failureOf(its.install(store, [registration('kata-clh')]));
     expect(error).toMatchObject({ code: 'KATA_E_ENGINE_RESTART' });
     expect(await sha256(its.instance.configPath)).toBe(installed);
-    expect(await servedHandlers(host, its.engine(), signal())).toEqual([
-      'crun',
-      'kata-fc',
-      'kata-qemu',
-      'runc',
-    ]);
-    await run(removeSteps(its.options(store)));
+    expect(await its.served()).toEqual(['crun', 'kata-fc', 'kata-qemu', 'runc']);
+    await its.remove(store);
     expect(await readFile(its.instance.configPath, 'utf8')).toBe(its.admin.text(its.instance));
   });
 
   test('refuses to take back a block that somebody changed', async () => {
     const store = await its.running();
-    await run(installSteps({ ...its.options(store), registrations: KATA }));
+    await its.install(store);
     await its.instance.write(
       (await readFile(its.instance.configPath, 'utf8')).replace('versions/0123', 'versions/9999'),
     );
     const changed = await sha256(its.instance.configPath);
-    expect(await failureOf(run(removeSteps(its.options(store))))).toMatchObject({
+    expect(await failureOf(its.remove(store))).toMatchObject({
       code: 'KATA_E_CONFIG_EDITED',
     });
     expect(await sha256(its.instance.configPath)).toBe(changed);

@@ -7,13 +7,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ENGINE_RELEASES, engineBinary } from '../../e2e/cluster/engines.ts';
 import { KataError } from '../../src/errors.ts';
 import { schemaOf } from '../../src/node/engine/containerd/schema.ts';
-import { installSteps } from '../../src/node/engine/index.ts';
 import { execOnHost } from '../../src/node/host/exec.ts';
 import { hostAt } from '../../src/node/host/host.ts';
 import { parseToml, tableAt, type TomlTable } from '../../src/node/toml/document.ts';
 import { extendDocument } from '../../src/node/toml/extend.ts';
 import { anyTable, type Table, type TomlDocument, tomlDocuments } from '../fuzz/tomlDocument.ts';
-import { failureOf, KATA, run, sha256, useRelease } from './support/engineRelease.ts';
+import { failureOf, sha256, useRelease } from './support/engineRelease.ts';
 
 const DOCUMENTS = 100;
 let directory = '';
@@ -132,9 +131,7 @@ describe.for(['1.6', '1.7'] as const)('containerd %s', (release) => {
     const original = await sha256(its.instance.configPath);
     expect(await readFile(its.instance.configPath, 'utf8')).toContain('\\u002ev1');
     const { pid } = its.instance;
-    const error = await failureOf(
-      run(installSteps({ ...its.options(store), registrations: KATA })),
-    );
+    const error = await failureOf(its.install(store));
     expect(error).toMatchObject({ code: 'KATA_E_ENGINE_CONFIG_CONFLICT' });
     expect(error.message).toMatch(/config\.toml: line 2\d: this engine does not read the escape/);
     await its.expectUntouched(original, pid, store);

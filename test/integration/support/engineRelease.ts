@@ -14,7 +14,9 @@ import {
   type EngineRecord,
   type EngineRecordStore,
   type HandlerRegistration,
+  installSteps,
   type RemoveOptions,
+  removeSteps,
   servedHandlers,
 } from '../../../src/node/engine/index.ts';
 import { execOnHost } from '../../../src/node/host/exec.ts';
@@ -158,6 +160,19 @@ export class ReleaseUnderTest {
     };
   }
 
+  /** What a node Pod does when it comes, and what it has changed. */
+  install(record: EngineRecordStore, registrations = KATA): Promise<StepEffect[]> {
+    return run(installSteps({ ...this.options(record), registrations }));
+  }
+
+  remove(record: EngineRecordStore): Promise<StepEffect[]> {
+    return run(removeSteps(this.options(record)));
+  }
+
+  served(): Promise<string[]> {
+    return servedHandlers(host, this.engine(), signal());
+  }
+
   /** Nothing of ours may be there: same bytes, no other file, no restart, same process. */
   async expectUntouched(original: string, pid: number, store: MemoryStore): Promise<void> {
     const { configPath } = this.instance;
@@ -166,6 +181,6 @@ export class ReleaseUnderTest {
     expect(this.instance.restarts).toBe(0);
     expect(this.instance.pid).toBe(pid);
     expect(store.record).toBeUndefined();
-    expect(await servedHandlers(host, this.engine(), signal())).not.toContain('kata-fc');
+    expect(await this.served()).not.toContain('kata-fc');
   }
 }
