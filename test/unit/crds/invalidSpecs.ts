@@ -47,6 +47,23 @@ export const INVALID_SPECS: readonly InvalidSpec[] = [
     says: 'set at most one of bundled, sources, image and hostPath',
   },
   {
+    what: 'credentials for artifacts that need none',
+    spec: { artifacts: { credentialsSecret: { name: 'login' } } },
+    field: 'artifacts',
+    says: 'credentialsSecret needs sources or image',
+  },
+  {
+    what: 'certificates for an image',
+    spec: {
+      artifacts: {
+        image: { reference: `x@sha256:${'a'.repeat(64)}` },
+        caConfigMap: { name: 'ca' },
+      },
+    },
+    field: 'artifacts',
+    says: 'caConfigMap needs sources',
+  },
+  {
     what: 'an empty list of sources',
     spec: { artifacts: { sources: [] } },
     field: 'artifacts.sources',

@@ -8,6 +8,8 @@ import { COMMANDS } from '../../../../src/node/cli/options.ts';
 import { run } from '../../../../src/node/cli/run.ts';
 import type { Host } from '../../../../src/node/host/host.ts';
 import { hostStatus } from '../../../../src/node/stages/status.ts';
+import { bundleReport } from '../../../../src/node/artifacts/bundle.ts';
+import { kataTree, tar, treeEntries, zst } from '../fixtures/archives.ts';
 import {
   ENGINE_CONFIG,
   FC,
@@ -313,5 +315,35 @@ describe('kata-node in a Pod', () => {
     });
     expect(await readdir(host.at('/opt'))).toEqual([]);
     expect(await readFile(host.at(ENGINE_CONFIG), 'utf8')).toBe(ORIGINAL_CONFIG);
+  });
+});
+
+describe('kata-node bundle', () => {
+  it.each([
+    [['bundle', '--into', 'x'], 'needs --into DIR, and at least one'],
+    [['bundle', 'a.tar.zst'], 'needs --into DIR, and at least one'],
+    [['bundle', '--into', 'x', 'https://example.org/a.tar.zst'], 'must end in #sha256='],
+  ])('%j is refused with one line', async (args, words) => {
+    const { kataNode } = await machine();
+    const { code, out, err } = await kataNode(...args);
+    expect([code, out]).toEqual([2, '']);
+    expect(err).toContain(words);
+    expect(err.trimEnd().split('\n')).toHaveLength(1);
+  });
+
+  it('makes a bundle that serves as a directory of the host', async () => {
+    const { kataNode, plan, files, host } = await machine({
+      artifacts: { kind: 'hostPath', path: '/bundle' },
+    });
+    const archive = join(files, 'kata-static-4.1.0-amd64.tar.zst');
+    await writeFile(archive, zst(await tar(treeEntries(kataTree()))));
+    const into = host.at('/bundle');
+    const { code, out } = await kataNode('bundle', '--into', into, archive, '--output', 'json');
+    expect(code).toBe(0);
+    expect(bundleReport.parse(JSON.parse(out))).toMatchObject({
+      directory: into,
+      archives: [{ file: 'kata-static-4.1.0-amd64.tar.zst' }],
+    });
+    expect(await kataNode('apply', '--plan', plan)).toMatchObject({ code: 0 });
   });
 });
