@@ -1,11 +1,13 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { configurationStep } from '../../../../src/node/configuration/steps.ts';
+import type { Host } from '../../../../src/node/host/host.ts';
 import { activate } from '../../../../src/node/stages/activate.ts';
 import type { StageContext } from '../../../../src/node/stages/context.ts';
 import { remove } from '../../../../src/node/stages/remove.ts';
 import { stage } from '../../../../src/node/stages/stage.ts';
 import { StateFile, readState } from '../../../../src/node/transaction/journal.ts';
+import type { Transaction } from '../../../../src/node/transaction/state.ts';
 import {
   FC,
   FileEngine,
@@ -49,6 +51,18 @@ async function interrupted(): Promise<{ context: StageContext; engine: FileEngin
   return { context: { ...context, attempt: 'next' }, engine };
 }
 
+/** Changes what the process that died has written down. */
+async function rewriteJournal(
+  host: Host,
+  change: (transaction: Transaction) => Partial<Transaction>,
+): Promise<void> {
+  await new StateFile(host).update(({ transaction, ...present }) =>
+    transaction === undefined
+      ? present
+      : { ...present, transaction: { ...transaction, ...change(transaction) } },
+  );
+}
+
 describe('the run after an interrupted one', () => {
   it('takes back what that one wrote down, bytes and mode and absence, before it does anything', async () => {
     const { context, engine } = await interrupted();
@@ -75,17 +89,8 @@ describe('the run after an interrupted one', () => {
 
   it('needs a person when that cannot be taken back, and tells why; remove goes on all the same', async () => {
     const { context } = await interrupted();
-    const state = new StateFile(context.host);
-    await state.update((present) => ({
-      ...present,
-      ...(present.transaction === undefined
-        ? {}
-        : {
-            transaction: {
-              ...present.transaction,
-              steps: present.transaction.steps.map((step) => ({ ...step, intent: 'garbage' })),
-            },
-          }),
+    await rewriteJournal(context.host, ({ steps }) => ({
+      steps: steps.map((step) => ({ ...step, intent: 'garbage' })),
     }));
     expect((await activate(context)).result).toMatchObject({
       outcome: 'failed',
@@ -99,24 +104,14 @@ describe('the run after an interrupted one', () => {
 describe('a transaction that failed and was cut short while it was taken back', () => {
   it('is taken back to the end, and its attempt gets the answer that it would have got', async () => {
     const { context } = await interrupted();
-    const state = new StateFile(context.host);
-    await state.update((present) => ({
-      ...present,
-      ...(present.transaction === undefined
-        ? {}
-        : {
-            transaction: {
-              ...present.transaction,
-              failure: {
-                code: 'KATA_E_ENGINE_RESTART',
-                step: 'EngineRestart',
-                reason: 'EngineRestartFailed',
-                message: 'it did not come back',
-                remedy: 'look',
-              },
-            },
-          }),
-    }));
+    const failure = {
+      code: 'KATA_E_ENGINE_RESTART',
+      step: 'EngineRestart',
+      reason: 'EngineRestartFailed',
+      message: 'it did not come back',
+      remedy: 'look',
+    };
+    await rewriteJournal(context.host, () => ({ failure }));
     const { result } = await activate({ ...context, attempt: 'dead' });
     expect(result).toMatchObject({
       outcome: 'rolledBack',
