@@ -48,10 +48,7 @@ export class Reconciler {
   async run(signal: AbortSignal): Promise<void> {
     const { queue } = this.#deps;
     for (;;) {
-      const name = await queue.get(signal).catch((error: unknown) => {
-        if (signal.aborted) return undefined;
-        throw error;
-      });
+      const name = await queue.get(signal);
       if (name === undefined) return;
       try {
         await this.#one(name, signal);

@@ -65,7 +65,7 @@ export interface KataDeploymentView {
   readonly status: unknown;
 }
 
-/** ConfigMaps, DaemonSets and RuntimeClasses of ours. */
+/** ConfigMaps and DaemonSets of ours, and RuntimeClasses, also those of others. */
 export interface OwnedView {
   readonly name: string;
   readonly uid: string;

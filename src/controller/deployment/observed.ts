@@ -37,7 +37,7 @@ export interface Observed {
   readonly daemonSets: readonly OwnedView[];
   /** Of this KataDeployment. */
   readonly runtimeClasses: readonly OwnedView[];
-  /** Names of RuntimeClasses that somebody else owns. */
+  /** RuntimeClasses that somebody else owns, by name. */
   readonly foreignClasses: ReadonlyMap<string, ForeignOwner>;
   /** Holds only what is needed to go on with taking something away. */
   readonly usage: SandboxUsage;

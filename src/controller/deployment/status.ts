@@ -148,7 +148,7 @@ function failures(members: readonly Member[]): Pick<KataDeploymentStatus, 'failu
   return list.length === 0 ? {} : { failures: list.slice(0, MAX_FAILURES) };
 }
 
-export function previousStatus(o: Observed): KataDeploymentStatus {
+function previousStatus(o: Observed): KataDeploymentStatus {
   const parsed = kataDeploymentStatus.safeParse(o.deployment.status ?? {});
   return parsed.success ? parsed.data : {};
 }

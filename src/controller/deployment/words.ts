@@ -1,7 +1,7 @@
 /** Sentences about nodes and Pods, bounded whatever the fleet. */
 import type { Member } from '../nodes/member.ts';
 
-export const MAX_NAMES = 5;
+const MAX_NAMES = 5;
 
 /** `1 Pod`, `2 Pods` */
 export function counted(count: number, noun: string): string {
@@ -17,7 +17,7 @@ export function nameSome(names: readonly string[]): string {
   return `${names.slice(0, MAX_NAMES).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
 }
 
-export function explainFailure({ node, status }: Member): string {
+function explainFailure({ node, status }: Member): string {
   const error = status?.error;
   return error === undefined
     ? `${node.name}: unknown`

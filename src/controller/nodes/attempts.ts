@@ -18,7 +18,7 @@ export interface Retry {
 }
 
 /** Automatic attempts after the first, for errors that may pass by themselves. */
-export const MAX_AUTOMATIC_ATTEMPTS = 3;
+const MAX_AUTOMATIC_ATTEMPTS = 3;
 const FIRST_BACKOFF_MS = 30_000;
 /** Files must have been others for this long: kubelet probes every 30 s. */
 const CHANGED_MS = 45_000;

@@ -6,6 +6,7 @@
  */
 import { KataError, type ErrorCode } from '../../errors.ts';
 import type { KataNodeStatus, Phase } from '../../crds/kataNode.ts';
+import { REMOVE } from '../../crds/names.ts';
 import type { NodeResult, Outcome, Stage } from '../../crds/nodeResult.ts';
 import type { NodePodView, StageState } from '../cache/nodePod.ts';
 import { timeMs, type KataNodeView, type NodeView } from '../cache/views.ts';
@@ -59,7 +60,7 @@ export interface Seen {
 }
 
 export function lookAt(input: AttemptInput): Seen {
-  const stages = input.kataNode.spec.revision === 'remove' ? REMOVE_STAGES : INSTALL_STAGES;
+  const stages = input.kataNode.spec.revision === REMOVE ? REMOVE_STAGES : INSTALL_STAGES;
   const results: NodeResult[] = [];
   let progress: Phase = stages === REMOVE_STAGES ? 'Removing' : 'Claimed';
   let current: Stage = stages[0];

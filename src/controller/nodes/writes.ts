@@ -5,15 +5,15 @@
 import { isDeepStrictEqual } from 'node:util';
 import { API_VERSION, LABEL, MANAGED_BY } from '../../crds/names.ts';
 import type { KataNodeSpec, KataNodeStatus } from '../../crds/kataNode.ts';
-import type { Manifest, Write } from '../writes.ts';
+import type { Write } from '../writes.ts';
 import { timeMs, type KataDeploymentView } from '../cache/views.ts';
 import { ENDED } from './report.ts';
 import { nodeLabels, ownLabels, sameLabels, withoutForeign } from './labels.ts';
 import type { Member } from './member.ts';
 
 export interface Intention {
-  /** What the node is to have; undefined when it is let go. */
   readonly spec: KataNodeSpec;
+  /** Revision that the node's claim names; undefined when the node is let go. */
   readonly claimed: string | undefined;
   readonly status: KataNodeStatus | undefined;
   readonly advertise: boolean;
@@ -22,7 +22,7 @@ export interface Intention {
 }
 
 /** An intermediate phase is shown when it has lasted this long: a fast install costs no extra write. */
-export const PROGRESS_WRITE_MS = 15_000;
+const PROGRESS_WRITE_MS = 15_000;
 
 export function nodeWrites(
   deployment: KataDeploymentView,
@@ -30,40 +30,17 @@ export function nodeWrites(
   intention: Intention,
   nowMs: number,
 ): Write[] {
-  const writes: Write[] = [];
   const { node, kataNode } = member;
-  if (!isDeepStrictEqual(kataNode?.spec, intention.spec)) {
-    writes.push({
-      verb: 'apply',
-      manager: 'spec',
-      object: kataNodeManifest(deployment, node.name, intention.spec),
-      seen: kataNode?.resourceVersion ?? '',
-    });
-  }
+  const { spec, status, restartPod } = intention;
+  const writes: Write[] = [];
+  if (!isDeepStrictEqual(kataNode?.spec, spec)) writes.push(specWrite(deployment, member, spec));
   // Status before labels: a node that is advertised can always be explained.
-  if (
-    intention.status !== undefined &&
-    isWorthWriting(kataNode?.status, intention.status, intention.spec, nowMs)
-  ) {
-    writes.push({
-      verb: 'apply',
-      manager: 'status',
-      subresource: 'status',
-      object: {
-        apiVersion: API_VERSION,
-        kind: 'KataNode',
-        metadata: { name: node.name },
-        status: intention.status,
-      },
-      seen: kataNode?.resourceVersion ?? '',
-    });
-  }
+  if (status !== undefined && isWorthWriting(kataNode?.status, status, spec, nowMs))
+    writes.push(statusWrite(member, status));
   const labels = withoutForeign(labelsNow(deployment, member, intention), node.labels);
   if (!sameLabels(labels, ownLabels(node.labels))) writes.push(labelWrite(member, labels));
-  const { restartPod } = intention;
-  if (restartPod !== undefined) {
+  if (restartPod !== undefined)
     writes.push({ verb: 'delete', kind: 'Pod', name: restartPod.name, uid: restartPod.uid });
-  }
   return writes;
 }
 
@@ -122,19 +99,32 @@ function labelWrite({ node }: Member, labels: Record<string, string>): Write {
   };
 }
 
-function kataNodeManifest(
+function specWrite(
   deployment: KataDeploymentView,
-  name: string,
+  { node, kataNode }: Member,
   spec: KataNodeSpec,
-): Manifest {
+): Write {
+  const labels = { [LABEL.managedBy]: MANAGED_BY, [LABEL.deployment]: deployment.name };
   return {
-    apiVersion: API_VERSION,
-    kind: 'KataNode',
-    metadata: {
-      name,
-      labels: { [LABEL.managedBy]: MANAGED_BY, [LABEL.deployment]: deployment.name },
+    verb: 'apply',
+    manager: 'spec',
+    object: {
+      apiVersion: API_VERSION,
+      kind: 'KataNode',
+      metadata: { name: node.name, labels },
+      spec,
     },
-    spec,
+    seen: kataNode?.resourceVersion ?? '',
+  };
+}
+
+function statusWrite({ node, kataNode }: Member, status: KataNodeStatus): Write {
+  return {
+    verb: 'apply',
+    manager: 'status',
+    subresource: 'status',
+    object: { apiVersion: API_VERSION, kind: 'KataNode', metadata: { name: node.name }, status },
+    seen: kataNode?.resourceVersion ?? '',
   };
 }
 

@@ -154,7 +154,7 @@ function namesOf(members: readonly Member[]): string {
 }
 
 /** `3` is three nodes, `10%` rounds up: a small pool still moves. */
-export function shareOf(countOrPercent: string, poolSize: number): number {
+function shareOf(countOrPercent: string, poolSize: number): number {
   const number = Number.parseInt(countOrPercent, 10);
   return countOrPercent.endsWith('%') ? Math.ceil((poolSize * number) / 100) : number;
 }

@@ -14,7 +14,7 @@ import type { KubeObject } from '../../kube/resource.ts';
 import { canonicalQuantity } from './quantity.ts';
 
 /** The plain handler that copies `spec.defaultRuntime`. */
-export const DEFAULT_HANDLER = 'kata';
+const DEFAULT_HANDLER = 'kata';
 
 /** Of every class that a specification asks for, also of runtimes that no catalogue knows. */
 export function classNames(spec: KataDeploymentSpec): string[] {
