@@ -20,6 +20,7 @@ import {
   SAVED,
   SCRIPT,
   guardScript,
+  watchedBy,
   type GuardedFile,
   type GuardPlaces,
 } from './script.ts';
@@ -27,7 +28,10 @@ import { serviceUnit, timerUnit } from './units.ts';
 
 /** What stands ready to restore the file. */
 export interface Guard {
-  /** Makes it stand ready for this change. One that does already keeps the bytes that it holds: they were confirmed. */
+  /**
+   * Makes it stand ready for this change. One that watches over the very same stays as it is; of one whose change is what
+   * this one starts from, the bytes stay: they were confirmed. Any other says nothing about the file any more.
+   */
   arm(file: GuardedFile, before: Buffer | undefined, signal: AbortSignal): Promise<void>;
   /** From here on the engine may run with the changed file. */
   markRestart(): Promise<void>;
@@ -70,13 +74,16 @@ const OWNER = { uid: 0, gid: 0 };
 export function systemdGuard(host: Host): Guard {
   return {
     arm: async (file, before, signal) => {
-      const isNew = !(await exists(host, LINK));
-      if (isNew) await writeGuard(host, file, before);
+      const standing = await standingGuard(host);
+      if (!watchesOver(standing, file)) {
+        if (standing !== undefined) await removeFiles(host);
+        await writeGuard(host, successorOf(standing, { file, before, restarted: false }));
+      }
       try {
         await restartTimer(host, GUARD_TIMER, SYSTEMD_TIMEOUT_MS, signal);
       } catch (error) {
         // Nothing is changed yet, so nothing may stay that would be taken for a change under way.
-        if (isNew) await removeFiles(host);
+        if (standing === undefined) await removeFiles(host);
         throw error;
       }
     },
@@ -96,12 +103,55 @@ export function systemdGuard(host: Host): Guard {
   };
 }
 
+/** What a guard holds. */
+interface Held {
+  readonly file: GuardedFile;
+  /** Undefined: there was no file. */
+  readonly before: Buffer | undefined;
+  /** The engine may run with the changed file. */
+  readonly restarted: boolean;
+}
+
+type Standing = Omit<Held, 'file'> & { readonly watched: ReturnType<typeof watchedBy> };
+
+/** Undefined when none would act. Of one that cannot be understood, `watched` is undefined. */
+async function standingGuard(host: Host): Promise<Standing | undefined> {
+  if (!(await exists(host, LINK))) return undefined;
+  const { directory } = PLACES;
+  const read = (name: string): Promise<Buffer | undefined> =>
+    readFile(host.at(join(directory, name))).catch(() => undefined);
+  const script = await read(SCRIPT);
+  return {
+    watched: script === undefined ? undefined : watchedBy(script.toString('utf8')),
+    before: await read(SAVED),
+    restarted: await exists(host, join(directory, RESTARTED)),
+  };
+}
+
+function watchesOver(standing: Standing | undefined, file: GuardedFile): boolean {
+  const watched = standing?.watched;
+  return (
+    watched !== undefined &&
+    watched.beforeSha256 === file.beforeSha256 &&
+    watched.afterSha256 === file.afterSha256
+  );
+}
+
+/** A change that begins where one ends that nobody has confirmed: both are taken back in one. */
+function successorOf(standing: Standing | undefined, wanted: Held): Held {
+  const watched = standing?.watched;
+  if (watched === undefined || watched.afterSha256 !== wanted.file.beforeSha256) return wanted;
+  const { beforeSha256: _unconfirmed, ...file } = wanted.file;
+  const { beforeSha256 } = watched;
+  return {
+    file: beforeSha256 === undefined ? file : { ...file, beforeSha256 },
+    before: beforeSha256 === undefined ? undefined : standing?.before,
+    restarted: standing?.restarted === true,
+  };
+}
+
 /** The link comes last: with it, the host restores the file at its next start. */
-async function writeGuard(
-  host: Host,
-  file: GuardedFile,
-  before: Buffer | undefined,
-): Promise<void> {
+async function writeGuard(host: Host, { file, before, restarted }: Held): Promise<void> {
   const { directory, service, timer } = PLACES;
   const put = (path: string, text: string | Buffer, mode: number): Promise<void> =>
     writeDurably(host.at(path), Buffer.from(text), { ...OWNER, mode });
@@ -116,6 +166,7 @@ async function writeGuard(
     if (makesWants) await put(join(directory, MADE_WANTS), '', 0o600);
     await makeDirectories(host, WANTS);
     if (before !== undefined) await put(join(directory, SAVED), before, 0o600);
+    if (restarted) await put(join(directory, RESTARTED), '', 0o600);
     await put(join(directory, SCRIPT), guardScript(file, PLACES), 0o700);
     await syncFile(host.at(directory));
     await syncFile(host.at(HOST_PATHS.state));

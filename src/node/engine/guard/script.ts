@@ -1,8 +1,10 @@
 /**
  * The shell script that restores the engine's configuration when nobody else is left to do it.
  *
- * Pure text. What it runs is on every host with systemd (sh, coreutils, systemctl; flock(1) and restorecon(8) where
- * there are any); it needs nothing of the container that wrote it, which may be gone.
+ * Pure text. What it runs is on every host with systemd (sh, coreutils, flock(1), systemctl; restorecon(8) where there
+ * is one); it needs nothing of the container that wrote it, which may be gone.
+ *
+ * The lines `before=` and `after=` are read by later releases, from scripts of all earlier ones: they stay as they are.
  */
 import { temporaryPath } from '../../host/hostFile.ts';
 
@@ -88,10 +90,19 @@ if [ "$present" = "$after" ]; then
     rm -f "$file"
   else
     new=${quoted(temporaryPath(file.path))}
+    # A directory that was made for the file goes with it.
+    mkdir -p "$(dirname "$file")"
     cp "$guard/${SAVED}" "$new"
     chown ${file.uid}:${file.gid} "$new"
     chmod ${file.mode.toString(8)} "$new"
-    if command -v restorecon >/dev/null; then restorecon "$new" || :; fi
+    # The changed file has what the old one had besides its bytes: access list, label, other attributes.
+    if [ -e "$file" ]; then
+      cp --attributes-only --preserve=all "$file" "$new" ||
+        chcon --reference="$file" "$new" || :
+      touch "$new"
+    elif command -v restorecon >/dev/null; then
+      restorecon "$new" || :
+    fi
     sync "$new" 2>/dev/null || sync
     mv -f "$new" "$file"
   fi
@@ -117,6 +128,20 @@ if [ -e "$guard/${MADE_WANTS}" ]; then rmdir ${quoted(places.wants)} 2>/dev/null
 rm -rf "$guard"
 if [ "$timed" = yes ]; then systemctl --no-block stop "$timer"; fi
 `;
+}
+
+/** What a script found on the host watches over; undefined when it does not say. */
+export function watchedBy(
+  script: string,
+): Pick<GuardedFile, 'beforeSha256' | 'afterSha256'> | undefined {
+  const [before, after] = ['before', 'after'].map(
+    (name) => new RegExp(`^${name}='([0-9a-f]{64}|none)'$`, 'm').exec(script)?.[1],
+  );
+  if (before === undefined || after === undefined) return undefined;
+  return {
+    ...(before === 'none' ? {} : { beforeSha256: before }),
+    ...(after === 'none' ? {} : { afterSha256: after }),
+  };
 }
 
 /** As a word of the shell. */

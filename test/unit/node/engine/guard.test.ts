@@ -2,9 +2,10 @@ import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { systemdGuard } from '../../../../src/node/engine/guard/guard.ts';
+import { GUARD_SERVICE, systemdGuard } from '../../../../src/node/engine/guard/guard.ts';
 import {
   guardScript,
+  watchedBy,
   type GuardedFile,
   type GuardPlaces,
 } from '../../../../src/node/engine/guard/script.ts';
@@ -85,16 +86,60 @@ describe('a guard that cannot be armed', () => {
     expect(await readdir(wants)).toEqual([]);
   });
 
-  test('keeps the bytes of the first change when another run left them there', async () => {
-    await mkdir(join(root, 'etc/systemd/system/multi-user.target.wants'), { recursive: true });
-    await mkdir(join(root, 'opt/kata/state/restore'));
-    await writeFile(join(root, 'opt/kata/state/restore/saved'), 'first');
-    const unit = 'etc/systemd/system/multi-user.target.wants/kata-operator-restore.service';
-    await symlink('../kata-operator-restore.service', join(root, unit));
-    const guard = systemdGuard(hostAt(root));
-    await expect(guard.arm(FILE, Buffer.from('second'), signal())).rejects.toThrow();
-    expect(await readFile(join(root, 'opt/kata/state/restore/saved'), 'utf8')).toBe('first');
-    expect(await guard.isGone()).toBe(false);
+  describe('where one stands already', () => {
+    const hash = (letter: string): string => letter.repeat(64);
+    const change = (before: string, after: string): GuardedFile => ({
+      ...FILE,
+      beforeSha256: hash(before),
+      afterSha256: hash(after),
+    });
+    const saved = (): Promise<string> =>
+      readFile(join(root, 'opt/kata/state/restore/saved'), 'utf8');
+    const script = (): Promise<string> =>
+      readFile(join(root, 'opt/kata/state/restore/restore.sh'), 'utf8');
+
+    /** Nobody starts timers here: arming fails at its end, and what stood before still stands. */
+    async function armOver(text: string, file: GuardedFile): Promise<void> {
+      const wants = join(root, 'etc/systemd/system/multi-user.target.wants');
+      await mkdir(wants, { recursive: true });
+      await mkdir(join(root, 'opt/kata/state/restore'));
+      await writeFile(join(root, 'opt/kata/state/restore/saved'), 'first');
+      await writeFile(join(root, 'opt/kata/state/restore/restarted'), '');
+      await writeFile(join(root, 'opt/kata/state/restore/restore.sh'), text);
+      await symlink('../kata-operator-restore.service', join(wants, GUARD_SERVICE));
+      const guard = systemdGuard(hostAt(root));
+      await expect(guard.arm(file, Buffer.from('second'), signal())).rejects.toThrow();
+      expect(await guard.isGone()).toBe(false);
+    }
+
+    test('over the same change, it stays as it is', async () => {
+      const text = guardScript(change('a', 'b'), PLACES);
+      await armOver(text, change('a', 'b'));
+      expect([await saved(), await script()]).toEqual(['first', text]);
+    });
+
+    test('over a change that nobody has confirmed and this one starts from, its bytes stay', async () => {
+      await armOver(guardScript(change('a', 'b'), PLACES), change('b', 'c'));
+      expect(await saved()).toBe('first');
+      expect(watchedBy(await script())).toEqual({
+        beforeSha256: hash('a'),
+        afterSha256: hash('c'),
+      });
+      expect(await readdir(join(root, 'opt/kata/state/restore'))).toContain('restarted');
+    });
+
+    test.for([
+      ['over another file', guardScript(change('a', 'b'), PLACES)],
+      ['of a release that writes it in another way', '#!/usr/bin/lua\n'],
+    ] as const)('%s, it is replaced', async ([, text]) => {
+      await armOver(text, change('d', 'e'));
+      expect(await saved()).toBe('second');
+      expect(watchedBy(await script())).toEqual({
+        beforeSha256: hash('d'),
+        afterSha256: hash('e'),
+      });
+      expect(await readdir(join(root, 'opt/kata/state/restore'))).not.toContain('restarted');
+    });
   });
 
   test('says what the timer has taken back once', async () => {
