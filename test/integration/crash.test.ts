@@ -3,8 +3,10 @@
  * calls that change the disk (a sample of what `npm run bench -- crash` does), at odds with another run, and where
  * somebody else has been. A failure names the point; the same point can be examined again alone.
  */
-import { chmod, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, mkdir, readdir, readFile, rm, rmdir, symlink, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CONTAINERD_CONFIG as CONFIG } from '../../bench/crash/engineKinds.ts';
 import { CrashHost } from '../../bench/crash/host.ts';
@@ -122,6 +124,63 @@ test('containerd 2.4 does not read conf.d unless its file says so, and gets the 
   expect((await host.kataNode(['apply'], 'r1')).result).toMatchObject({ outcome: 'done' });
   expect(await readdir(conf)).toEqual([]);
   expect(served()).toEqual(['kata-fc']);
+});
+
+/** Waits three times for the program to have a candidate checked, and edits the file meanwhile, each time in another way. */
+const ADMIN = `config=$1 candidate=$2 edits=0
+while [ $edits -lt 3 ]; do
+  if [ -e "$candidate" ]; then
+    edits=$((edits + 1))
+    case $edits in
+    1) printf '\\n# edit 1\\n' >>"$config" ;;
+    2) cp -p "$config" "$config.theirs"; echo '# edit 2' >>"$config.theirs"; mv "$config.theirs" "$config" ;;
+    3) text=$(cat "$config"); printf 'root = "/half' >"$config"; sleep 0.1; printf '%s\\n# edit 3\\n' "$text" >"$config" ;;
+    esac
+    while [ -e "$candidate" ]; do sleep 0.01; done
+  fi
+  sleep 0.005
+done`;
+
+test('an administrator who edits the file meanwhile loses nothing, and the run goes on', async () => {
+  await host.bringBack('clean');
+  const paths = [CONFIG, '/etc/containerd/.config.toml.kata-operator-candidate'];
+  const admin = spawn('sh', ['-c', ADMIN, 'sh', ...paths.map((path) => join(host.root, path))]);
+  const ended = once(admin, 'exit');
+  const late = setTimeout(() => admin.kill('SIGKILL'), 30_000);
+  expect((await host.kataNode(['apply'], 'r1')).result).toMatchObject({ outcome: 'done' });
+  await ended;
+  clearTimeout(late);
+  expect(admin.exitCode).toBe(0);
+  expect(await config()).toContain(`${ADMIN_CONFIG}\n# edit 1\n# edit 2\n# edit 3\n`);
+  expect(served()).toEqual(['kata-fc']);
+  expect((await host.kataNode(['remove'], 'r1')).result).toMatchObject({ outcome: 'done' });
+  expect(await config()).toBe(`${ADMIN_CONFIG}\n# edit 1\n# edit 2\n# edit 3\n`);
+  expect(wrongAfterRemoval(clean, await snapshotOf(host.root))).toEqual([
+    `${CONFIG.slice(1)} was changed`,
+  ]);
+});
+
+test('a guard that an earlier release has left is understood, and goes', async () => {
+  await host.bringBack('r1');
+  const files = {
+    'opt/kata/state/restore/restore.sh': "#!/bin/sh\nset -eu\nunit='containerd.service'\n",
+    'opt/kata/state/restore/saved': ADMIN_CONFIG,
+    'opt/kata/state/restore/waits': '3\n',
+    'etc/systemd/system/kata-operator-restore.service': '[Service]\nType=oneshot\n',
+    'etc/systemd/system/kata-operator-restore.timer': '[Timer]\nOnActiveSec=45\n',
+  };
+  const wants = join(host.root, 'etc/systemd/system/multi-user.target.wants');
+  await mkdir(wants);
+  await symlink('../kata-operator-restore.service', join(wants, 'kata-operator-restore.service'));
+  for (const [path, text] of Object.entries(files)) {
+    await mkdir(dirname(join(host.root, path)), { recursive: true });
+    await writeFile(join(host.root, path), text);
+  }
+  expect((await host.kataNode(['apply'], 'r2')).result).toMatchObject({ outcome: 'done' });
+  expect(await readdir(wants)).toEqual([]);
+  await rmdir(wants);
+  expect((await host.kataNode(['remove'], 'r2')).result).toMatchObject({ outcome: 'done' });
+  expect(wrongAfterRemoval(clean, await snapshotOf(host.root))).toEqual([]);
 });
 
 describe('two runs at once', () => {

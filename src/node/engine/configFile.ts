@@ -3,7 +3,6 @@
  * the running engine has taken it over. Shared by the step that writes it and by the one that restarts.
  */
 import { createHash } from 'node:crypto';
-import { rmdir } from 'node:fs/promises';
 import type { Host } from '../host/host.ts';
 import {
   assertUnchanged,
@@ -13,6 +12,7 @@ import {
   replaceHostFile,
 } from '../host/hostFile.ts';
 import { textOf } from './containerd/edit.ts';
+import { removeCreatedDirectory } from './createdDirectory.ts';
 import type { Engine, HandlerRegistration } from './engine.ts';
 import type { EngineFile } from './engineFile.ts';
 import type { Guard } from './guard/guard.ts';
@@ -83,9 +83,7 @@ export async function replaceConfig(
   }
   await assertUnchanged(host, file);
   await removeHostFile(host, file.path);
-  // Not empty when somebody else has put something there: then it stays.
-  if (known?.original.createdDirectory !== undefined)
-    await rmdir(host.at(known.original.createdDirectory)).catch(() => undefined);
+  await removeCreatedDirectory(host, known);
 }
 
 /** True when the running engine has loaded other handlers than the file defines, among those that were ever ours, or does not answer. */

@@ -4,12 +4,13 @@
  * Nothing is written before the node's own engine has accepted the candidate; backup and record are durable
  * before the file changes; the file is replaced whole.
  */
-import { mkdir, rmdir } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { KataError } from '../../errors.ts';
-import { existsOnHost, type HostFile, writeDurably } from '../host/hostFile.ts';
+import { type HostFile, writeDurably } from '../host/hostFile.ts';
 import { ioError } from '../host/ioError.ts';
 import type { Step, StepEffect } from '../transaction/step.ts';
+import { againWhenChanged, orChanged } from './changedMeanwhile.ts';
 import {
   type ChangeOptions,
   type ConfigText,
@@ -21,16 +22,18 @@ import {
   type Target,
   targetId,
 } from './configFile.ts';
+import { makeDirectory } from './createdDirectory.ts';
 import { armGuard, refuseWhatWasRestored } from './guard/step.ts';
 import type { EngineRecord } from './record.ts';
 import { undoConfiguration } from './rollback.ts';
 import { engineStatus } from './serving.ts';
 
 export function configurationStep(options: ChangeOptions, target: Target): Step {
-  const isDone = async (signal: AbortSignal): Promise<boolean> => {
-    const config = await readConfig(options, target, signal);
-    return desiredText(config, target) === config.text;
-  };
+  const isDone = (signal: AbortSignal): Promise<boolean> =>
+    againWhenChanged(async () => {
+      const { current, wanted } = await planned(options, target, signal);
+      return wanted === current.text;
+    }, signal);
   return {
     name: 'EngineConfiguration',
     check: isDone,
@@ -46,30 +49,55 @@ export function configurationStep(options: ChangeOptions, target: Target): Step 
   };
 }
 
+/** The file as it is, and what it should be. */
+function planned(
+  options: ChangeOptions,
+  target: Target,
+  signal: AbortSignal,
+): Promise<{ current: ConfigText; wanted: string }> {
+  return orChanged(options.host, options.engine.configPath, async () => {
+    const current = await readConfig(options, target, signal);
+    return { current, wanted: desiredText(current, target) };
+  });
+}
+
 async function applyTarget(
   options: ChangeOptions,
   target: Target,
   signal: AbortSignal,
 ): Promise<StepEffect> {
-  const { host, record } = options;
-  const current = await readConfig(options, target, signal);
-  const wanted = desiredText(current, target);
+  const before = await options.record.get();
+  return againWhenChanged(() => applyOnce(options, target, before, signal), signal);
+}
+
+/** `before`: the record as it was before the first try. What an earlier try has written there speaks of another file. */
+async function applyOnce(
+  options: ChangeOptions,
+  target: Target,
+  before: EngineRecord | undefined,
+  signal: AbortSignal,
+): Promise<StepEffect> {
+  const { engine, host, record } = options;
+  const { current, wanted } = await planned(options, target, signal);
   if (wanted === current.text) return {};
   await refuseWhatWasRestored(options, target);
   await assertFit(options, target, signal);
-  const createdDirectory = await makeDirectory(options, dirname(current.file.path));
-  try {
-    await validate(current, wanted, target, signal);
-  } catch (error) {
-    if (createdDirectory !== undefined)
-      await rmdir(host.at(createdDirectory)).catch(() => undefined);
-    throw error;
-  }
+  const known = sameFile(before, current.file);
+  const base = recordOf(options, known, current);
+  const createdDirectory =
+    (await makeDirectory(host, dirname(current.file.path), (directory) =>
+      record.set({ ...base, original: { ...base.original, createdDirectory: directory } }),
+    )) ?? sameFile(await record.get(), current.file)?.original.createdDirectory;
+  await orChanged(host, engine.configPath, () => validate(current, wanted, target, signal));
   signal.throwIfAborted();
-  const known = sameFile(await record.get(), current.file);
   const bytes = Buffer.from(wanted, 'utf8');
   const backup = await backUp(options, current.file);
-  await record.set(recordOf(options, known, current, bytes, target, { backup, createdDirectory }));
+  await record.set({
+    ...base,
+    original: { ...base.original, ...defined('createdDirectory', createdDirectory) },
+    handlers: handlersOf(known, current, target),
+    change: changeOf(known, current, bytes, target, backup),
+  });
   await armGuard(options, signal);
   await replaceConfig(host, current, bytes, known);
   return { bytesWritten: bytes.length };
@@ -107,20 +135,6 @@ function sameFile(known: EngineRecord | undefined, { path }: HostFile): EngineRe
   return known?.original.path === path ? known : undefined;
 }
 
-/** The directory, when it had to be made. */
-async function makeDirectory(
-  { host }: ChangeOptions,
-  directory: string,
-): Promise<string | undefined> {
-  if (await existsOnHost(host, directory)) return undefined;
-  try {
-    await mkdir(host.at(directory), { mode: 0o755 });
-  } catch (error) {
-    throw ioError(directory, error);
-  }
-  return directory;
-}
-
 /** Copy of the file as it is, readable by root only: it may hold registry credentials. */
 async function backUp(
   { host, owner, backupDirectory }: ChangeOptions,
@@ -137,42 +151,45 @@ async function backUp(
   return backup;
 }
 
+/** What is known before anything is changed. */
 function recordOf(
   { engine, owner }: ChangeOptions,
   known: EngineRecord | undefined,
-  { way, text, file: { path, mode, uid, gid, bytes } }: ConfigText,
-  after: Buffer,
-  target: Target,
-  {
-    backup,
-    createdDirectory,
-  }: { backup: string | undefined; createdDirectory: string | undefined },
+  { file: { path, mode, uid, gid, bytes } }: ConfigText,
 ): EngineRecord {
-  const before = sha256Of(bytes);
-  // Of an edit whose record somebody has removed, the file itself tells what the engine may still have loaded.
-  const handlers = [
-    ...way.ownHandlers(text),
-    ...(target === 'none' ? [] : target.map(({ handler }) => handler)),
-  ];
   return {
     owner,
     engine: { ...engine },
     original: known?.original ?? {
-      path,
-      mode,
-      uid,
-      gid,
-      existed: bytes !== undefined,
-      ...defined('sha256', before),
-      ...defined('createdDirectory', createdDirectory),
+      ...{ path, mode, uid, gid, existed: bytes !== undefined },
+      ...defined('sha256', sha256Of(bytes)),
     },
-    handlers: [...new Set([...(known?.handlers ?? []), ...handlers])],
-    change: {
-      target: targetId(target),
-      ...defined('beforeSha256', before),
-      ...defined('afterSha256', leavesFile(after, way, known) ? sha256Of(after) : undefined),
-      ...defined('backup', backup),
-    },
+    handlers: known?.handlers ?? [],
+  };
+}
+
+/** Of an edit whose record somebody has removed, the file itself tells what the engine may still have loaded. */
+function handlersOf(
+  known: EngineRecord | undefined,
+  { way, text }: ConfigText,
+  target: Target,
+): string[] {
+  const wanted = target === 'none' ? [] : target.map(({ handler }) => handler);
+  return [...new Set([...(known?.handlers ?? []), ...way.ownHandlers(text), ...wanted])];
+}
+
+function changeOf(
+  known: EngineRecord | undefined,
+  { way, file }: ConfigText,
+  after: Buffer,
+  target: Target,
+  backup: string | undefined,
+): EngineRecord['change'] {
+  return {
+    target: targetId(target),
+    ...defined('beforeSha256', sha256Of(file.bytes)),
+    ...defined('afterSha256', leavesFile(after, way, known) ? sha256Of(after) : undefined),
+    ...defined('backup', backup),
   };
 }
 

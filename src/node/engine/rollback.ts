@@ -10,6 +10,7 @@ import { resolveOnHost, temporaryPath, replaceHostFile } from '../host/hostFile.
 import { ioError } from '../host/ioError.ts';
 import { findBlock, withBlock, withoutBlock } from '../toml/block.ts';
 import { bringIn } from './bringIn.ts';
+import { againWhenChanged, orChanged } from './changedMeanwhile.ts';
 import {
   type ChangeOptions,
   type ConfigText,
@@ -22,6 +23,7 @@ import {
 } from './configFile.ts';
 import { candidatePath } from './containerd/candidate.ts';
 import { textOf } from './containerd/edit.ts';
+import { isOnlyAnnounced, removeCreatedDirectory } from './createdDirectory.ts';
 import { describeEngine } from './engine.ts';
 import type { EngineRecord } from './record.ts';
 
@@ -34,12 +36,21 @@ export async function undoConfiguration(
   signal: AbortSignal,
 ): Promise<void> {
   const known = await options.record.get();
-  const config = await readConfig(options, target, signal);
-  await removeLeftovers(options, config);
+  await removeLeftovers(options, await readConfig(options, target, signal));
+  if (known !== undefined && isOnlyAnnounced(known)) {
+    await removeCreatedDirectory(options.host, known);
+    await options.record.clear();
+    return;
+  }
   // The last change belongs to another transaction: this one has not come as far as writing.
   if (known?.change?.target !== targetId(target)) return;
   const { change } = known;
-  await restoreFile(options, config, known, change);
+  await againWhenChanged(async () => {
+    const config = await orChanged(options.host, options.engine.configPath, () =>
+      readConfig(options, target, signal),
+    );
+    await restoreFile(options, config, known, change);
+  }, signal);
   try {
     if (options.engine.running) await restartRestored(options, change, signal);
   } finally {
@@ -54,6 +65,7 @@ export async function forget(options: ChangeOptions, signal: AbortSignal): Promi
   const known = await options.record.get();
   await removeLeftovers(options, await readConfig(options, 'none', signal));
   await dropBackup(options, known?.change);
+  await removeCreatedDirectory(options.host, known);
   await options.record.clear();
 }
 
@@ -132,8 +144,12 @@ async function restartRestored(
 async function settle(options: ChangeOptions, known: EngineRecord, change: Change): Promise<void> {
   await dropBackup(options, change);
   const { change: _, ...rest } = known;
-  if (change.beforeSha256 === known.original.sha256) await options.record.clear();
-  else await options.record.set(rest);
+  if (change.beforeSha256 !== known.original.sha256) {
+    await options.record.set(rest);
+    return;
+  }
+  await removeCreatedDirectory(options.host, known);
+  await options.record.clear();
 }
 
 async function dropBackup({ host }: ChangeOptions, change: Change | undefined): Promise<void> {

@@ -4,6 +4,7 @@
  *
  * Links are resolved inside the host's root: under a mount, an absolute target must not lead into our own tree.
  */
+import { closeSync, fstatSync, openSync, readSync, renameSync } from 'node:fs';
 import { lstat, open, readFile, readlink, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, normalize } from 'node:path';
 import { KataError } from '../../errors.ts';
@@ -71,28 +72,85 @@ export async function replaceHostFile(
   const target = host.at(file.path);
   try {
     await assertUnchanged(host, file);
-    await writeDurably(temporary, bytes, file);
-    if (file.bytes !== undefined) {
-      await copyAttributes({ from: target, to: temporary, shown: file.path });
-      await syncFile(temporary);
+    await layBeside(target, temporary, file, bytes);
+    const old = renameOver(temporary, target, file);
+    try {
+      await syncFile(dirname(target));
+      const since = old === undefined ? undefined : readWhole(old);
+      if (isSame(since, file.bytes)) return;
+      // Who had it open has written to it all the same: theirs goes back, and the edit begins anew.
+      await layBeside(target, temporary, file, since ?? Buffer.alloc(0));
+      await rename(temporary, target);
+      throw changed(file);
+    } finally {
+      if (old !== undefined) closeSync(old);
     }
-    await assertUnchanged(host, file);
-    await rename(temporary, target);
-    await syncFile(dirname(target));
   } catch (error) {
     await rm(temporary, { force: true });
     throw ioError(file.path, error);
   }
 }
 
+/** The file as it will be, whole and on disk, under the temporary name. */
+async function layBeside(
+  target: string,
+  temporary: string,
+  file: HostFile,
+  bytes: Uint8Array,
+): Promise<void> {
+  await writeDurably(temporary, bytes, file);
+  if (file.bytes === undefined) return;
+  await copyAttributes({ from: target, to: temporary, shown: file.path });
+  await syncFile(temporary);
+}
+
+/**
+ * Looks and renames in one go: between two turns of the event loop there is time for somebody to write. Returns the file
+ * that was there, open. Throws KATA_E_CONFIG_CHANGED.
+ */
+function renameOver(temporary: string, target: string, file: HostFile): number | undefined {
+  const old = openedIfThere(target);
+  try {
+    if (!isSame(old === undefined ? undefined : readWhole(old), file.bytes)) throw changed(file);
+    renameSync(temporary, target);
+    return old;
+  } catch (error) {
+    if (old !== undefined) closeSync(old);
+    throw error;
+  }
+}
+
+function openedIfThere(at: string): number | undefined {
+  try {
+    return openSync(at, 'r');
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw error;
+  }
+}
+
+/** From its beginning, wherever it was read to. */
+function readWhole(descriptor: number): Buffer {
+  const bytes = Buffer.alloc(fstatSync(descriptor).size);
+  const length = readSync(descriptor, bytes, 0, bytes.length, 0);
+  return bytes.subarray(0, length);
+}
+
+function isSame(left: Buffer | undefined, right: Buffer | undefined): boolean {
+  return left === undefined ? right === undefined : right?.equals(left) === true;
+}
+
+function changed({ path }: HostFile): KataError {
+  return new KataError('KATA_E_CONFIG_CHANGED', { file: path });
+}
+
 /** Between reading and replacing, others may have written: what they wrote is not lost. Throws KATA_E_CONFIG_CHANGED. */
-export async function assertUnchanged(host: Host, { path, bytes }: HostFile): Promise<void> {
-  const present = await readFile(host.at(path)).catch((error: unknown) => {
+export async function assertUnchanged(host: Host, file: HostFile): Promise<void> {
+  const present = await readFile(host.at(file.path)).catch((error: unknown) => {
     if (isMissing(error)) return undefined;
     throw error;
   });
-  const same = present === undefined ? bytes === undefined : bytes?.equals(present) === true;
-  if (!same) throw new KataError('KATA_E_CONFIG_CHANGED', { file: path });
+  if (!isSame(present, file.bytes)) throw changed(file);
 }
 
 /** Writes a file that only we read (a candidate, a backup), flushed, with the mode and owner given. */
