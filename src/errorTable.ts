@@ -216,6 +216,24 @@ export const ERRORS = {
     'an earlier run was interrupted, and what it had begun cannot be taken back: {cause}',
     'See kata-node status on the node; remove the cause and run it again, or take everything off with kata-node remove.',
   ),
+  KATA_E_STATE_UNREADABLE: entry(
+    'StateUnreadable',
+    'terminal',
+    '{path}, which says what was done to this host, cannot be read: {cause}',
+    'Put a copy of it back, or take everything off with kata-node remove --force and apply again. kata-node status shows what is on the host.',
+  ),
+  KATA_E_NOTHING_ACTIVE: entry(
+    'NothingActive',
+    'terminal',
+    'no revision is active on this host, so there is nothing to compare it with',
+    'Name the plan with --plan; kata-node status shows what is on the host.',
+  ),
+  KATA_E_FILES_CHANGED: entry(
+    'FilesChanged',
+    'terminal',
+    '{count} files of {path} are not as they were unpacked: {files}',
+    'Look at the disk and at who writes there. Then delete the file .complete in the directory of every version that is named, and run kata-node apply with the same plan: the version is unpacked anew, and sandboxes that run keep the old files.',
+  ),
   KATA_E_IN_USE: entry(
     'VersionInUse',
     'retryable',

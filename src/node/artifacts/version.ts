@@ -20,7 +20,8 @@ import { COMPLETE_MARKER } from './treeModel.ts';
 
 export type { VersionManifest, VersionSummary } from './manifest.ts';
 
-const PARTIAL = '.partial';
+/** Ends the name of what is not complete, or not any more. */
+export const PARTIAL = '.partial';
 const ASIDE = `.damaged${PARTIAL}`;
 
 /** Path on the host. */

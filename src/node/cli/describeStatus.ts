@@ -4,7 +4,8 @@
 import { HOST_PATHS } from '../../crds/names.ts';
 import type { HostStatus } from '../stages/status.ts';
 
-const MAX_USERS = 5;
+const MAX_SHOWN = 5;
+const BYTES_PER_MB = 1e6;
 
 export function describeStatus(status: HostStatus): string[] {
   const { active, staged, previous, transaction: open, engine } = status;
@@ -24,15 +25,35 @@ export function describeStatus(status: HostStatus): string[] {
       : [
           `Engine: ${engine.name} ${engine.version}, ${engine.configPath}${engine.running ? '' : ' (not running)'}`,
         ]),
-    ...(status.inUseBy.length === 0
-      ? []
-      : [
-          `In use by: ${status.inUseBy.slice(0, MAX_USERS).join(', ')}${status.inUseBy.length > MAX_USERS ? ' and others' : ''}`,
-        ]),
+    ...(status.inUseBy.length === 0 ? [] : [`In use by: ${first(status.inUseBy)}`]),
+    ...describeVersions(status),
     ...(open === undefined ? [] : describeTransaction(open)),
     ...(status.lastOutcome === undefined ? [] : [`Last outcome: ${status.lastOutcome}`]),
     ...status.problems.map((problem) => `Problem: ${problem}`),
     `Next: ${status.next}`,
+  ];
+}
+
+function first(words: readonly string[]): string {
+  const more = words.length - MAX_SHOWN;
+  return words.slice(0, MAX_SHOWN).join(', ') + (more > 0 ? ` and ${more} more` : '');
+}
+
+/** One line each: digest, what it is, and why it is still there. */
+function describeVersions({ versions, leftovers }: HostStatus): string[] {
+  if (versions.length + leftovers.length === 0) return [];
+  return [
+    'On disk:',
+    ...versions.map(({ digest, version, sizeBytes, keptFor }) => {
+      const what =
+        version === undefined
+          ? 'damaged'
+          : `Kata ${version}, ${Math.ceil((sizeBytes ?? 0) / BYTES_PER_MB)} MB`;
+      const why =
+        keptFor.length === 0 ? 'kept for nothing, the next apply removes it' : first(keptFor);
+      return `  ${digest} ${what}: ${why}`;
+    }),
+    ...leftovers.map((path) => `  ${path}: left over, the next apply removes it`),
   ];
 }
 

@@ -27,6 +27,7 @@ import {
 } from '../transaction/journal.ts';
 import { runTransaction, type TransactionFailure } from '../transaction/runner.ts';
 import type { Step } from '../transaction/step.ts';
+import { collectOld } from './collectOld.ts';
 import type { StageContext } from './context.ts';
 import { exclusively, requireOwnership, writeDown } from './exclusive.ts';
 import { engineFacts } from './preflight.ts';
@@ -103,8 +104,11 @@ export async function carryOut(
       ? journal.conclude((state) => stateAfter(state, result, activation), result)
       : journal.latch(result),
   );
-  const edited = (await journal.read()).engine?.original.path;
-  return { result, watched: await watchedFiles(context, activation, edited) };
+  const state = await journal.read();
+  const watched = await watchedFiles(context, activation, state.engine?.original.path);
+  if (result.outcome !== 'done') return { result, watched };
+  await collectOld(context, builder, state);
+  return { result: builder.completed(result), watched };
 }
 
 /** `edited` is a drop-in where the engine's own file was not touched; some engines do without that one. */

@@ -12,7 +12,7 @@ import { StateFile, type NodeState, type Transaction } from '../transaction/jour
 import { takeBack } from '../transaction/runner.ts';
 import type { Step } from '../transaction/step.ts';
 import type { StageContext } from './context.ts';
-import { ResultBuilder, StageFailure } from './resultBuilder.ts';
+import { ResultBuilder, StageFailure, asFailure } from './resultBuilder.ts';
 
 /** The last step of a removal; once it has begun there is no way back, only to the end. */
 export const FILES_STEP = 'Files';
@@ -24,15 +24,21 @@ export interface Recovery {
   readonly keeps: (open: Transaction) => boolean;
   /** What cannot be taken back is passed over: the run takes everything away in any case. */
   readonly bestEffort?: boolean;
+  /** Makes a state that cannot be read one that can. Without it, the run is refused. */
+  readonly repair?: () => Promise<void>;
 }
 
-/** Returns the transaction that stays open because `keeps` says so. Throws StageFailure of the step `Recovery`. */
+/** Returns the transaction that stays open because `keeps` says so. Throws StageFailure of `State` and `Recovery`. */
 export async function recover(
   context: StageContext,
-  { keeps, bestEffort = false }: Recovery,
+  { keeps, bestEffort = false, repair }: Recovery,
 ): Promise<Transaction | undefined> {
   const journal = new StateFile(context.host);
-  const state = await journal.read();
+  const state = await (repair?.() ?? Promise.resolve())
+    .then(() => journal.read())
+    .catch((error: unknown) => {
+      throw asFailure(error, 'State');
+    });
   const { transaction: open } = state;
   // Another KataDeployment's is its own business: this run is going to be refused.
   if (open === undefined || state.deployment !== context.plan.deployment) return undefined;

@@ -21,6 +21,7 @@ import { exclusively, requireOwnership, writeDown } from './exclusive.ts';
 import { requireUnused } from './inUse.ts';
 import { engineFacts } from './preflight.ts';
 import { FILES_STEP, engineToRestore } from './recovery.ts';
+import { repairState, requireNoBlock } from './repair.ts';
 import { ResultBuilder, asFailure, outcomeBeforeWrites } from './resultBuilder.ts';
 import { withoutSource } from './wish.ts';
 
@@ -30,6 +31,7 @@ export async function remove(context: StageContext): Promise<NodeResult> {
     return await exclusively(context, (open) => removeLocked(context, builder, open), {
       keeps: isRemoval,
       bestEffort: true,
+      ...(context.force === true ? { repair: () => repairState(context) } : {}),
     });
   } catch (error) {
     const failure = asFailure(error, 'Lock');
@@ -66,6 +68,8 @@ async function removeLocked(
   if (context.force !== true)
     await builder.timed('Sandboxes', () => requireUnused(host, signal, context.sandboxPatienceMs));
   const engine = await builder.timed('Engine', () => engineToRestore(context, state));
+  // There may be one all the same, where nobody looks: it must not be left with paths that are about to go.
+  if (engine === undefined) await builder.timed('Engine', () => requireNoBlock(host));
   const steps = engine === undefined ? [] : engineSteps(context, engine, journal);
   if (engine !== undefined) builder.facts.engine = engineFacts(engine);
   const installed = await isInstalled(host);

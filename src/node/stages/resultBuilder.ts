@@ -107,6 +107,17 @@ export class ResultBuilder {
     if (report.outageMs !== undefined) this.#outageMs = (this.#outageMs ?? 0) + report.outageMs;
   }
 
+  /** Something that is done whatever comes of it, and that changes no result. */
+  note(step: StepReport): void {
+    this.#steps.push(step);
+  }
+
+  /** The result, with what was noted since it was made. */
+  completed(result: NodeResult): NodeResult {
+    const durationMs = Math.round(performance.now() - this.#startedAt);
+    return { ...result, steps: [...this.#steps], durationMs };
+  }
+
   end(
     outcome: Outcome,
     failure?: { readonly step: string; readonly error: KataError },
@@ -120,7 +131,7 @@ export class ResultBuilder {
       attempt,
       outcome,
       ...(failure === undefined ? {} : { error: describeFailure(failure) }),
-      steps: this.#steps,
+      steps: [...this.#steps],
       facts: this.facts,
       handlers: [...this.handlers],
       ...(this.skippedHandlers.length === 0 ? {} : { skippedHandlers: [...this.skippedHandlers] }),

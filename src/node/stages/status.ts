@@ -8,39 +8,41 @@ import { z } from 'zod';
 import type { NodePlan } from '../../crds/nodePlan.ts';
 import { OUTCOMES } from '../../crds/nodeResult.ts';
 import { KataError, toKataError } from '../../errors.ts';
-import { listVersions } from '../artifacts/version.ts';
+import { takeInventory } from '../artifacts/inventory.ts';
+import { readVersion } from '../artifacts/version.ts';
+import { findUses, type Uses } from '../artifacts/versionUse.ts';
 import type { Host } from '../host/host.ts';
-import { readState, type NodeState } from '../transaction/journal.ts';
+import {
+  EMPTY_STATE,
+  namedRevisions,
+  STATE_FILE,
+  readState,
+  type NodeState,
+} from '../transaction/journal.ts';
 import type { EnginePort } from './context.ts';
 import { LOCK_FILE } from './exclusive.ts';
-import { usersOfVersions } from './inUse.ts';
+import { inTheWay } from './inUse.ts';
+import { PHASES, nextOf, phaseOf } from './phase.ts';
 
 export const STATUS_VERSION = 1;
 
-/**
- * - `NotInstalled`: nothing of kata-operator is here
- * - `Changing`: a run is under way
- * - `Interrupted`: a run ended in the middle, and nobody has gone on with it
- * - `NeedsRepair`: a run failed and could not take everything back, or its record cannot be read
- * - `Staged`: artifacts are here, and the engine was never told
- * - `AwaitingRestart`: everything is in place but for the restart of the engine
- * - `Active`: the engine serves the handlers
- * - `Degraded`: it should serve them and does not
- */
-export const PHASES = [
-  'NotInstalled',
-  'Changing',
-  'Interrupted',
-  'NeedsRepair',
-  'Staged',
-  'AwaitingRestart',
-  'Active',
-  'Degraded',
-] as const;
-export type Phase = (typeof PHASES)[number];
-
 const revision = z.object({ revision: z.string(), digest: z.string(), version: z.string() });
 const served = revision.extend({ handlers: z.array(z.string()) });
+
+/** A directory below /opt/kata/versions. */
+const versionOnHost = z.object({
+  digest: z.string(),
+  /** Of Kata. Missing when the directory is damaged: without what says that it is complete. */
+  version: z.string().exactOptional(),
+  /** Of its files. Those that are the same in several versions take their room once. */
+  sizeBytes: z.number().exactOptional(),
+  /**
+   * `active`, `previous`, `staged`, `overtaken` (staged before the last one), `interrupted` (a run that has not ended leads
+   * to it), `used by PROGRAM (pid PID)`, `configuration of revision NAME`. Empty: it goes after the next `apply` that ends
+   * well. It stays, too, when `PATH cannot be read`.
+   */
+  keptFor: z.array(z.string()),
+});
 
 export const hostStatus = z.object({
   statusVersion: z.literal(STATUS_VERSION),
@@ -66,8 +68,9 @@ export const hostStatus = z.object({
     })
     .exactOptional(),
   lastOutcome: z.enum(OUTCOMES).exactOptional(),
-  /** Complete ones below /opt/kata/versions. */
-  versions: z.array(z.object({ digest: z.string(), version: z.string(), sizeBytes: z.number() })),
+  versions: z.array(versionOnHost),
+  /** What interrupted runs have left, as paths: goes with the next `apply`. */
+  leftovers: z.array(z.string()),
   engine: z
     .object({
       name: z.string(),
@@ -106,14 +109,14 @@ export async function readHostStatus(
     engine?.running === true
       ? await orUndefined(port.servedHandlers(host, engine, signal))
       : undefined;
-  const versions = await listVersions(host);
   const known = state instanceof KataError ? undefined : state;
+  const uses = await orUndefined(findUses(host, signal));
   const facts = {
     installed: state !== undefined,
     ...partsOf(known),
-    versions: versions.map(({ digest, version, sizeBytes }) => ({ digest, version, sizeBytes })),
+    ...((await orUndefined(contentOf(host, state, uses, signal))) ?? NO_CONTENT),
     ...(handlers === undefined ? {} : { served: handlers }),
-    inUseBy: await usersOfVersions(host),
+    inUseBy: uses === undefined ? [] : inTheWay(uses),
     problems,
   };
   const phase =
@@ -133,6 +136,33 @@ export async function readHostStatus(
             running: engine.running,
           },
         }),
+  };
+}
+
+const NO_CONTENT: Pick<HostStatus, 'versions' | 'leftovers'> = { versions: [], leftovers: [] };
+
+async function contentOf(
+  host: Host,
+  state: NodeState | KataError | undefined,
+  uses: Uses | undefined,
+  signal: AbortSignal,
+): Promise<typeof NO_CONTENT> {
+  const named = state instanceof KataError ? [] : namedRevisions(state ?? EMPTY_STATE);
+  const { versions, leftovers, unreadable } = await takeInventory(host, named, signal, uses);
+  const doubts = [...(state instanceof KataError ? [STATE_FILE] : []), ...unreadable].slice(0, 1);
+  const known = await Promise.all(versions.map(({ name }) => readVersion(host, name)));
+  return {
+    leftovers: [...leftovers],
+    versions: versions.map(({ name, keptFor }, index) => {
+      const summary = known[index];
+      return {
+        digest: name,
+        ...(summary === undefined
+          ? {}
+          : { version: summary.version, sizeBytes: summary.sizeBytes }),
+        keptFor: keptFor.length > 0 ? [...keptFor] : doubts.map((path) => `${path} cannot be read`),
+      };
+    }),
   };
 }
 
@@ -164,48 +194,6 @@ function partsOf(
         }),
     ...(latched === undefined ? {} : { lastOutcome: latched.outcome }),
   };
-}
-
-function phaseOf(
-  state: NodeState | undefined,
-  handlers: readonly string[] | undefined,
-  isChanging: boolean,
-): Phase {
-  if (isChanging) return 'Changing';
-  if (state === undefined) return 'NotInstalled';
-  const { transaction: open, active, staged, staging, latched } = state;
-  if (open?.failure !== undefined) return 'NeedsRepair';
-  if (open !== undefined || staging !== undefined) return 'Interrupted';
-  if (active === undefined) return staged === undefined ? 'NotInstalled' : 'Staged';
-  if (active.handlers.every((handler) => handlers?.includes(handler) === true)) return 'Active';
-  return latched?.outcome === 'awaitingRestart' ? 'AwaitingRestart' : 'Degraded';
-}
-
-function nextOf(phase: Phase, state: NodeState | undefined): string {
-  const isLast = state?.transaction === undefined && state?.rolledBack === true;
-  const earlier = state?.transaction === undefined ? state?.previous : state.active;
-  const back =
-    earlier === undefined || isLast
-      ? 'kata-node remove takes everything off'
-      : `kata-node rollback returns to revision ${earlier.revision}`;
-  switch (phase) {
-    case 'NotInstalled':
-      return 'Nothing to do. kata-node apply --plan FILE installs.';
-    case 'Changing':
-      return 'Wait: a run of kata-node holds the lock. Ask again in a minute.';
-    case 'Interrupted':
-      return `Run the same command with the same plan again: it goes on where it was interrupted. Or: ${back}.`;
-    case 'NeedsRepair':
-      return `Remove the cause that is named above, then run the same command again: it first takes back what is left. Or: ${back}.`;
-    case 'Staged':
-      return 'kata-node activate --plan FILE makes the engine serve it.';
-    case 'AwaitingRestart':
-      return 'Restart the engine when it suits you, then run kata-node apply with the same plan to confirm.';
-    case 'Active':
-      return 'Nothing to do.';
-    case 'Degraded':
-      return `Look at the engine first. kata-node apply with the plan of this revision repairs its configuration; ${back}.`;
-  }
 }
 
 /** A lock that a living process holds is listed in /proc/locks with the file's device and inode. */

@@ -4,12 +4,13 @@
  * Owns how a transaction begins, is marked step by step, and ends. What it says must outlive a crash that comes
  * right after; it never decides what to do.
  */
-import { rm } from 'node:fs/promises';
+import { rename, rm } from 'node:fs/promises';
 import type { NodeResult } from '../../crds/nodeResult.ts';
 import type { KataError } from '../../errors.ts';
 import type { EngineRecord, EngineRecordStore } from '../engine/record.ts';
 import { writeHostFile } from '../host/hostFile.ts';
 import type { Host } from '../host/host.ts';
+import { ioError } from '../host/ioError.ts';
 import {
   EMPTY_STATE,
   STATE_FILE,
@@ -25,10 +26,12 @@ export {
   EMPTY_STATE,
   STATE_FILE,
   UNDO_DIRECTORY,
+  namedRevisions,
   readState,
-  referencedDigests,
+  salvageState,
   type ActivatedRevision,
   type Installed,
+  type NamedRevision,
   type NodeState,
   type RecordedStep,
   type Transaction,
@@ -54,22 +57,32 @@ export class StateFile implements Journal {
     this.#host = host;
   }
 
-  /** What a fresh host has, when there is no file. Throws KATA_E_IO when it cannot be understood. */
+  /** What a fresh host has, when there is no file. Throws KATA_E_STATE_UNREADABLE. */
   async read(): Promise<NodeState> {
     return (await readState(this.#host)) ?? EMPTY_STATE;
   }
 
   async update(change: (state: NodeState) => NodeState): Promise<void> {
-    const next = this.#queue.then(async () => {
-      const bytes = Buffer.from(`${JSON.stringify(change(await this.read()), null, 1)}\n`);
-      await writeHostFile(
-        this.#host,
-        { path: STATE_FILE, mode: 0o600, uid: ownUid(), gid: ownGid() },
-        bytes,
-      );
-    });
+    const next = this.#queue.then(async () => this.#write(change(await this.read())));
     this.#queue = next.catch(() => undefined);
     return next;
+  }
+
+  /** In the place of one that cannot be read, which stays beside it. */
+  async replace(state: NodeState): Promise<void> {
+    const aside = this.#host.at(`${STATE_FILE}.unreadable`);
+    try {
+      await rm(aside, { recursive: true, force: true });
+      await rename(this.#host.at(STATE_FILE), aside);
+    } catch (error) {
+      throw ioError(STATE_FILE, error);
+    }
+    await this.#write(state);
+  }
+
+  #write(state: NodeState): Promise<void> {
+    const file = { path: STATE_FILE, mode: 0o600, uid: ownUid(), gid: ownGid() };
+    return writeHostFile(this.#host, file, Buffer.from(`${JSON.stringify(state, null, 1)}\n`));
   }
 
   /** Artifacts are brought. An interrupted transaction of the engine stays in the record beside it. */

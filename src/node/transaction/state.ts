@@ -10,10 +10,10 @@ import { z } from 'zod';
 import { HOST_PATHS } from '../../crds/names.ts';
 import { nodePlan } from '../../crds/nodePlan.ts';
 import { nodeResult } from '../../crds/nodeResult.ts';
-import { KataError, causeOf } from '../../errors.ts';
+import { KataError, causeOf, toKataError } from '../../errors.ts';
 import { engineRecord } from '../engine/record.ts';
 import type { Host } from '../host/host.ts';
-import { errnoOf, ioError } from '../host/ioError.ts';
+import { isMissing } from '../host/hostFile.ts';
 
 export const STATE_FILE = join(HOST_PATHS.state, 'state.json');
 
@@ -26,7 +26,8 @@ export type Installed = z.infer<typeof installed>;
 /** A revision that was activated. With the plan, it can be activated again. */
 const activated = installed.extend({
   handlers: z.array(z.string()),
-  plan: nodePlan.optional(),
+  // One that an older program wrote in another form cannot be activated again; nothing else is wrong with it.
+  plan: nodePlan.optional().catch(undefined),
 });
 export type ActivatedRevision = z.infer<typeof activated>;
 
@@ -84,44 +85,105 @@ export const nodeState = z.object({
   staging: z.object({ attempt: z.string(), steps: z.array(recordedStep) }).optional(),
   /** Begun and not ended: after a crash it tells what was under way. */
   transaction: transaction.optional(),
-  /** The last attempt that ended, with its result. */
-  latched: nodeResult.optional(),
+  /** The last attempt that ended, with its result. In another form, it is of an attempt of another program. */
+  latched: nodeResult.optional().catch(undefined),
 });
 export type NodeState = z.infer<typeof nodeState>;
 
 export const EMPTY_STATE: NodeState = { stateVersion: 1, created: [] };
 
-/** Versions that something may still lead to: they must not be collected. */
-export function referencedDigests({
-  staged,
-  overtaken,
-  active,
-  previous,
-  transaction: open,
-}: NodeState): ReadonlySet<string> {
-  const all = [staged, overtaken, active, previous, open?.wish.activation?.installed];
-  return new Set(all.flatMap((part) => (part === undefined ? [] : [part.digest])));
+/** A revision that something may still lead to, and its version. */
+export interface NamedRevision {
+  readonly role: (typeof ROLES)[number];
+  readonly revision: string;
+  readonly digest: string;
 }
 
-/** Undefined when there is no file. */
+/** `overtaken` was staged before the last one, `interrupted` is what a transaction under way leads to. */
+export const ROLES = ['active', 'previous', 'staged', 'overtaken', 'interrupted'] as const;
+
+/** What the state leads to: none of it may be collected. */
+export function namedRevisions(state: NodeState): NamedRevision[] {
+  const parts = { ...state, interrupted: state.transaction?.wish.activation?.installed };
+  return ROLES.flatMap((role) => {
+    const part = parts[role];
+    return part === undefined ? [] : [{ role, revision: part.revision, digest: part.digest }];
+  });
+}
+
+/** Undefined when there is no file. Throws KATA_E_STATE_UNREADABLE, which says what is wrong with it. */
 export async function readState(host: Host): Promise<NodeState | undefined> {
-  let text: string;
-  try {
-    text = await readFile(host.at(STATE_FILE), 'utf8');
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
-    throw ioError(STATE_FILE, error);
+  const text = await readStateText(host);
+  if (text === undefined) return undefined;
+  const parsed = nodeState.safeParse(parseJson(text));
+  if (parsed.success) return parsed.data;
+  throw unreadable(whatIsWrong(text, parsed.error));
+}
+
+export interface Salvaged {
+  readonly state: NodeState;
+  /** Parts that are, or may be, lost. */
+  readonly lost: ReadonlySet<string>;
+  readonly error: KataError;
+}
+
+/**
+ * What can still be understood of a state that cannot be read, part by part: of a file that was cut off, the parts before
+ * the cut. Undefined when it can be read, or when there is none.
+ */
+export async function salvageState(host: Host): Promise<Salvaged | undefined> {
+  const error = await readState(host).then(() => undefined, toKataError);
+  if (error === undefined) return undefined;
+  const text = (await readStateText(host).catch(() => undefined)) ?? '';
+  const isWhole = parseJson(text) !== undefined;
+  const parts: Record<string, unknown> = {};
+  const lost = new Set<string>();
+  for (const [name, schema] of Object.entries(nodeState.shape)) {
+    const part = partOf(text, name);
+    if (part === undefined && isWhole) continue;
+    const value = parseJson(part ?? '');
+    const parsed = schema.safeParse(value);
+    if (value !== undefined && parsed.success) parts[name] = parsed.data;
+    else lost.add(name);
   }
+  return { state: nodeState.parse({ ...EMPTY_STATE, ...parts }), lost, error };
+}
+
+/** The text of one part, as it is written: every part begins on a line of its own, indented by one space. */
+function partOf(text: string, name: string): string | undefined {
+  const [, rest] = text.split(`\n "${name}": `);
+  if (rest === undefined) return undefined;
+  const end = rest.search(/,?\n(?: "|\})/);
+  return end === -1 ? '' : rest.slice(0, end);
+}
+
+async function readStateText(host: Host): Promise<string | undefined> {
   try {
-    return nodeState.parse(JSON.parse(text));
+    return await readFile(host.at(STATE_FILE), 'utf8');
   } catch (error) {
-    throw new KataError(
-      'KATA_E_IO',
-      {
-        path: STATE_FILE,
-        cause: `it is not a state of kata-operator: ${causeOf(error).slice(0, 200)}`,
-      },
-      { cause: error },
-    );
+    if (isMissing(error)) return undefined;
+    throw unreadable(causeOf(error));
   }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function whatIsWrong(text: string, { issues: [issue] }: z.ZodError): string {
+  if (parseJson(text) === undefined)
+    return text.trim() === '' ? 'it is empty' : 'it is cut off, or not JSON';
+  if (issue === undefined || issue.path.length === 0) return 'it is no state of kata-operator';
+  const field = issue.path.map(String).join('.');
+  return field === 'stateVersion'
+    ? 'another version of kata-operator has written it'
+    : `${field}: ${issue.message.slice(0, 200)}`;
+}
+
+function unreadable(cause: string): KataError {
+  return new KataError('KATA_E_STATE_UNREADABLE', { path: STATE_FILE, cause });
 }

@@ -11,6 +11,7 @@ import {
   STATE_FILE,
   StateFile,
   readState,
+  salvageState,
 } from '../../../../src/node/transaction/journal.ts';
 import { planOf, snapshot, temporaryHost } from '../fixtures/host.ts';
 
@@ -69,16 +70,62 @@ describe('the state file', () => {
     expect(await readdir(host.at('/opt/kata/state'))).toEqual(['state.json']);
   });
 
-  it('that somebody else wrote is an error that names it, never an empty state', async () => {
-    const host = await temporaryHost();
-    await mkdir(host.at('/opt/kata/state'), { recursive: true });
-    for (const content of ['', '{', '{"stateVersion":2}', '[]']) {
+  it.each([
+    ['', 'it is empty'],
+    ['{', 'it is cut off, or not JSON'],
+    ['\0'.repeat(4096), 'it is cut off, or not JSON'],
+    ['{"stateVersion":2}', 'another version of kata-operator has written it'],
+    ['[]', 'it is no state of kata-operator'],
+    ['{"stateVersion":1,"created":[],"transaction":{"stage":"activate"}}', 'transaction.attempt: '],
+  ])(
+    'that somebody else wrote (%j) is an error that names it, never an empty state',
+    async (content, cause) => {
+      const host = await temporaryHost();
+      await mkdir(host.at('/opt/kata/state'), { recursive: true });
       await writeFile(host.at(STATE_FILE), content);
       await expect(new StateFile(host).read()).rejects.toMatchObject({
-        code: 'KATA_E_IO',
-        parameters: { path: STATE_FILE },
+        code: 'KATA_E_STATE_UNREADABLE',
+        parameters: { path: STATE_FILE, cause: expect.stringContaining(cause) as string },
+        remedy: expect.stringContaining('kata-node remove --force') as string,
       });
-    }
+    },
+  );
+
+  it('is read although a plan or a result in it has a form that is not known any more', async () => {
+    const host = await temporaryHost();
+    await mkdir(host.at('/opt/kata/state'), { recursive: true });
+    const active = { revision: 'r1', digest: 'd', version: '4.1.0', handlers: ['kata-fc'] };
+    const other = { ...active, plan: { planVersion: 0 } };
+    const state = { stateVersion: 1, created: [], active: other, latched: { resultVersion: 0 } };
+    await writeFile(host.at(STATE_FILE), JSON.stringify(state));
+    expect(await new StateFile(host).read()).toMatchObject({ active });
+  });
+
+  it('gives what comes before the cut of one that was cut off, and says what is lost', async () => {
+    const host = await temporaryHost();
+    await prepareInstallation(host);
+    const state = new StateFile(host);
+    await state.open('activate', 'a1', { plan: planOf() });
+    expect(await salvageState(host)).toBeUndefined();
+    const text = await readFile(host.at(STATE_FILE), 'utf8');
+    await writeFile(host.at(STATE_FILE), text.slice(0, text.indexOf('"transaction"') + 30));
+    expect(await salvageState(host)).toMatchObject({
+      state: { created: ['/opt/kata'], deployment: 'kata' },
+      lost: new Set([
+        'engine',
+        'staged',
+        'overtaken',
+        'active',
+        'previous',
+        'rolledBack',
+        'staging',
+        'transaction',
+        'latched',
+      ]),
+      error: { code: 'KATA_E_STATE_UNREADABLE' },
+    });
+    await writeFile(host.at(STATE_FILE), text.replace('"a1"', '1'));
+    expect((await salvageState(host))?.lost).toEqual(new Set(['transaction']));
   });
 
   it('remembers the engine edit until it is told to forget it', async () => {
