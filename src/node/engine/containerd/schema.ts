@@ -170,9 +170,7 @@ function handlerTable(
     {
       path,
       entries: {
-        // The name that task API and metadata know; runtime_path says which binary it is.
-        runtime_type: 'io.containerd.kata.v2',
-        runtime_path: registration.shimPath,
+        ...shimEntries(engine, registration.shimPath),
         privileged_without_host_devices: true,
         pod_annotations: registration.podAnnotations,
         container_annotations: ['io.kubernetes.container.terminationMessage*'],
@@ -184,6 +182,16 @@ function handlerTable(
       ? []
       : [{ path: [...schema.platforms, handler], entries: { snapshotter } }]),
   ];
+}
+
+/**
+ * Which binary the shim is. containerd 1.6 and 1.7.0 read runtime_path and then look for the shim in PATH all the same:
+ * every sandbox would fail. They take an absolute path as the type (since 1.6.0).
+ */
+function shimEntries(engine: Engine, shimPath: string): BlockTable['entries'] {
+  if (!isAtLeast(engine, 1, 7) || engine.version === '1.7.0') return { runtime_type: shimPath };
+  // The name that task API and metadata know.
+  return { runtime_type: 'io.containerd.kata.v2', runtime_path: shimPath };
 }
 
 function conflict(file: string, cause: string): KataError {

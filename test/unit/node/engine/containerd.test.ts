@@ -36,7 +36,6 @@ describe('the text of config.toml', () => {
     installedText(text, engineOf(version), 'kata', registrations, FILE);
 
   test.for([
-    { version: '1.6.20', fileVersion: 2, plugin: 'io.containerd.grpc.v1.cri' },
     { version: '1.7.24', fileVersion: 2, plugin: 'io.containerd.grpc.v1.cri' },
     { version: '2.1.9', fileVersion: 2, plugin: 'io.containerd.grpc.v1.cri' },
     { version: '2.1.9', fileVersion: 3, plugin: 'io.containerd.cri.v1.runtime' },
@@ -59,6 +58,23 @@ ConfigPath = "/fc.toml"
 `);
       expect(text).not.toContain('snapshotter');
       expect(ownHandlers(text, engineOf(version), 'kata', FILE)).toEqual(['kata-fc']);
+    },
+  );
+
+  test.for([
+    { version: '1.6.20', names: ['runtime_type = "/shim"'] },
+    { version: '1.7.0', names: ['runtime_type = "/shim"'] },
+    {
+      version: '1.7.1',
+      names: ['runtime_type = "io.containerd.kata.v2"', 'runtime_path = "/shim"'],
+    },
+  ])(
+    'names the shim on containerd $version where that release looks for it',
+    ({ version, names }) => {
+      const runc =
+        'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]\nruntime_type = "r"\n';
+      const added = install(runc, version).slice(runc.length);
+      expect(added.split('\n').filter((line) => line.startsWith('runtime_'))).toEqual(names);
     },
   );
 
