@@ -39,6 +39,7 @@ async function demo(name: string, kind: boolean): Promise<void> {
   await progress.step('helm install kata-operator', () => operator.install(images));
   const kvm = await haveKvm(cluster, names);
   if (!kvm) progress.say(`${NO_KVM}: nodes.requireKVM of the sample is set to false`);
+  progress.say('rollout.soak of the sample is set to 0s: a demonstration need not wait a minute');
   const appliedMs = performance.now();
   await progress.step('kubectl apply -f manifests/samples/kataDeployment.yaml', async () => {
     await applySampleDeployment(cluster, kvm);

@@ -196,6 +196,12 @@ export const kataDeploymentStatus = z.object({
     .optional()
     .describe('How many nodes are where.'),
   wave: z.string().max(16).optional().describe('Present wave of all waves, such as 2/3.'),
+  lastProgressTime: z
+    .string()
+    .max(64)
+    .meta({ format: 'date-time' })
+    .optional()
+    .describe('When a node was last claimed or came to an end; progressDeadline counts from here.'),
   failures: z.array(failure).max(20).optional().describe('At most 20; KataNode objects hold all.'),
   runtimeClasses: z
     .array(z.string().max(253))

@@ -35,7 +35,21 @@ export const HANDLER_LABEL_PREFIX = `runtime.${GROUP}/`;
 export const ANNOTATION = {
   /** On a KataNode: any new value makes the node be tried again. */
   retry: `${GROUP}/retry`,
+  /** On a Node: `true` keeps the rollout away from it; what it has, it keeps. */
+  skip: `${GROUP}/skip`,
+  /** On a KataDeployment: `<revision>.<wave>` releases the waves of that revision up to this one. */
+  approve: `${GROUP}/approve`,
 } as const;
+
+export function approveValue(revision: string, wave: number): string {
+  return `${revision}.${String(wave)}`;
+}
+
+/** Highest wave of the revision that is released; 1 without a word for this revision: the first starts by itself. */
+export function approvedWave(value: string | undefined, revision: string): number {
+  const [approved, wave] = value?.split('.') ?? [];
+  return approved === revision && /^[0-9]{1,2}$/.test(wave ?? '') ? Number(wave) : 1;
+}
 
 /** The value of the claim label that has a node cleaned. */
 export const REMOVE = 'remove';

@@ -12,22 +12,10 @@ interface Unimplemented<T> {
   readonly isSet: (of: T) => boolean;
 }
 
-const DEFAULT_WAVES = ['1', '10%', '100%'];
-
 const OF_SPEC: readonly Unimplemented<KataDeploymentSpec>[] = [
   { path: 'nodes.adopt', isSet: ({ nodes }) => nodes.adopt },
   { path: 'nodes.startupTaint', isSet: ({ nodes }) => nodes.startupTaint !== undefined },
-  {
-    path: 'rollout.waves',
-    isSet: ({ rollout }) => JSON.stringify(rollout.waves) !== JSON.stringify(DEFAULT_WAVES),
-  },
-  { path: 'rollout.soak', isSet: ({ rollout }) => rollout.soak !== '60s' },
-  { path: 'rollout.approval', isSet: ({ rollout }) => rollout.approval === 'PerWave' },
-  { path: 'rollout.order', isSet: ({ rollout }) => rollout.order !== undefined },
-  { path: 'rollout.topologyKey', isSet: ({ rollout }) => rollout.topologyKey !== undefined },
-  { path: 'rollout.windows', isSet: ({ rollout }) => rollout.windows.length > 0 },
   { path: 'rollout.drain.enabled', isSet: ({ rollout }) => rollout.drain.enabled },
-  { path: 'rollout.progressDeadline', isSet: ({ rollout }) => rollout.progressDeadline !== '30m' },
   { path: 'rollout.onFailure', isSet: ({ rollout }) => rollout.onFailure === 'Leave' },
   { path: 'verify', isSet: ({ verify }) => verify === 'Sandbox' },
   { path: 'overhead', isSet: ({ overhead }) => overhead === 'Recommend' },

@@ -40,16 +40,16 @@ async function install(): Promise<Rig> {
   return { cluster, operator, kvm };
 }
 
-/** Asks for KVM where the nodes have it, unless the specification says what it wants. */
+/** Asks for KVM where the nodes have it, and for no soak, unless the specification says what it wants. */
 export function kataDeployment(
-  { nodes, ...spec }: { nodes?: object; [field: string]: unknown },
+  { nodes, rollout, ...spec }: { nodes?: object; rollout?: object; [field: string]: unknown },
   name = 'kata',
 ): object {
   return {
     apiVersion: 'kata-operator.dev/v1alpha1',
     kind: 'KataDeployment',
     metadata: { name },
-    spec: { ...spec, nodes: { requireKVM, ...nodes } },
+    spec: { ...spec, nodes: { requireKVM, ...nodes }, rollout: { soak: '0s', ...rollout } },
   };
 }
 

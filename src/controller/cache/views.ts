@@ -12,6 +12,7 @@ import {
   type KataNodeSpec,
   type KataNodeStatus,
 } from '../../crds/kataNode.ts';
+import { ANNOTATION } from '../../crds/names.ts';
 import type { KubeObject } from '../../kube/resource.ts';
 
 export interface NodeView {
@@ -21,6 +22,10 @@ export interface NodeView {
   readonly labels: Readonly<Record<string, string>>;
   readonly createdAtMs: number;
   readonly ready: boolean;
+  /** When `ready` last changed; 0 when the node never said. */
+  readonly readyChangedMs: number;
+  /** A person wants the rollout to stay away from it. */
+  readonly skip: boolean;
   readonly unschedulable: boolean;
   readonly controlPlane: boolean;
   /** Go's name of the architecture. */
@@ -60,6 +65,7 @@ export interface KataDeploymentView {
   readonly createdAtMs: number;
   readonly deleting: boolean;
   readonly finalizers: readonly string[];
+  readonly annotations: Readonly<Record<string, string>>;
   /** Not parsed yet: a bad spec must become a condition, not a lost object. */
   readonly spec: unknown;
   readonly status: unknown;
@@ -87,7 +93,15 @@ const nodeSchema = z.object({
     .prefault({}),
   status: z
     .object({
-      conditions: z.array(z.object({ type: z.string(), status: z.string() })).default([]),
+      conditions: z
+        .array(
+          z.object({
+            type: z.string(),
+            status: z.string(),
+            lastTransitionTime: z.string().optional(),
+          }),
+        )
+        .default([]),
       nodeInfo: z
         .object({
           architecture: z.string().default(''),
@@ -113,11 +127,14 @@ export function nodeView(raw: KubeObject): NodeView {
     status: raw['status'] ?? {},
   });
   const labels = raw.metadata.labels ?? {};
+  const ready = status.conditions.find(({ type }) => type === 'Ready');
   return Object.freeze({
     ...identity(raw),
     labels,
     createdAtMs: timeMs(raw.metadata.creationTimestamp) ?? 0,
-    ready: status.conditions.some((c) => c.type === 'Ready' && c.status === 'True'),
+    ready: ready?.status === 'True',
+    readyChangedMs: timeMs(ready?.lastTransitionTime) ?? 0,
+    skip: raw.metadata.annotations?.[ANNOTATION.skip] === 'true',
     unschedulable: spec.unschedulable,
     controlPlane:
       CONTROL_PLANE_LABELS.some((key) => key in labels) ||
@@ -150,6 +167,7 @@ export function kataDeploymentView(raw: KubeObject): KataDeploymentView {
     createdAtMs: timeMs(raw.metadata.creationTimestamp) ?? 0,
     deleting: raw.metadata.deletionTimestamp !== undefined,
     finalizers: raw.metadata.finalizers ?? [],
+    annotations: raw.metadata.annotations ?? {},
     spec: raw['spec'],
     status: raw['status'],
   });

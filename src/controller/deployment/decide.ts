@@ -4,7 +4,7 @@
  * Order matters where something must be there before something else: finalizer before the first write to
  * a node, plan and DaemonSet before the claim that selects them, everything else before the finalizer goes.
  */
-import { FINALIZER } from '../../crds/names.ts';
+import { ANNOTATION, approvedWave, FINALIZER } from '../../crds/names.ts';
 import { kataDeploymentSpec, type KataDeploymentSpec } from '../../crds/kataDeployment.ts';
 import { notImplementedFields } from '../../crds/notImplemented.ts';
 import { KataError } from '../../errors.ts';
@@ -12,6 +12,7 @@ import { installOnNode } from '../nodes/installation.ts';
 import { isRemovable, removeFromNode, type Removal } from '../nodes/removal.ts';
 import { installRevision, resolveRuntimes, type Revision } from '../revision/plan.ts';
 import { decideRollout, type RolloutDecision } from '../rollout/decide.ts';
+import { windowsError } from '../rollout/windows.ts';
 import type { Decision, Write } from '../writes.ts';
 import { membership, type Membership } from './members.ts';
 import { collectRevisions, ensureRevisions } from '../revision/decide.ts';
@@ -26,7 +27,7 @@ export function decide(o: Observed, nowMs: number): Decision {
     return o.deployment.finalizers.includes(FINALIZER) ? uninstall(o, nowMs) : nothing();
   if (!o.deployment.finalizers.includes(FINALIZER))
     return { writes: [finalizerWrite(o, true)], wakeAfterMs: undefined };
-  const accepted = accept(o);
+  const accepted = accept(o, nowMs);
   if (accepted instanceof KataError) return refuse(o, accepted, nowMs);
   return install(o, accepted.spec, accepted.revision, nowMs);
 }
@@ -37,9 +38,11 @@ interface Accepted {
 }
 
 /** What the API server could not check: names of the catalogue, and fields that this version does not act on. */
-function accept(o: Observed): Accepted | KataError {
+function accept(o: Observed, nowMs: number): Accepted | KataError {
   if (!o.parsed.ok) return o.parsed.error;
   const { spec } = o.parsed;
+  const windows = windowsError(spec.rollout.windows, nowMs);
+  if (windows !== undefined) return windows;
   const fields = notImplementedFields(spec);
   if (fields.length > 0)
     return new KataError('KATA_E_NOT_IMPLEMENTED', { fields: fields.join(', ') });
@@ -59,7 +62,7 @@ function install(
 ): Decision {
   const target = revision.name;
   const members = membership(o, spec, target, nowMs);
-  const rollout = rolloutOf(o, spec, members);
+  const rollout = rolloutOf(o, spec, members, target, nowMs);
   const claimable = rollout.claim.filter(({ node }) => isServed(o, target, node.name));
   const claimed = new Set(claimable.map(({ node }) => node.name));
   const removals = removalsOf(o, members, rollout, spec.rollout.paused, nowMs);
@@ -86,7 +89,7 @@ function install(
   });
   return {
     writes: [...writes, ...statusWrites(o, status)],
-    wakeAfterMs: wakeAfterMs(members),
+    wakeAfterMs: wakeAfterMs(members, rollout.blocked?.untilMs, nowMs),
   };
 }
 
@@ -104,14 +107,14 @@ function refuse(o: Observed, error: KataError, nowMs: number): Decision {
   ];
   return {
     writes: [...writes, ...statusWrites(o, refusedStatus(o, error, nowMs))],
-    wakeAfterMs: wakeAfterMs(members),
+    wakeAfterMs: wakeAfterMs(members, undefined, nowMs),
   };
 }
 
 function uninstall(o: Observed, nowMs: number): Decision {
   const spec = specOrDefaults(o);
   const members = membership(o, spec, NO_REVISION, nowMs);
-  const rollout = rolloutOf(o, spec, members);
+  const rollout = rolloutOf(o, spec, members, NO_REVISION, nowMs);
   const removals = removalsOf(o, members, rollout, false, nowMs);
   const nodesLeft = members.leaving.length > 0 || members.orphans.length > 0;
   const writes: Write[] = [
@@ -134,13 +137,23 @@ function uninstall(o: Observed, nowMs: number): Decision {
   };
 }
 
-function rolloutOf(o: Observed, spec: KataDeploymentSpec, members: Membership): RolloutDecision {
+function rolloutOf(
+  o: Observed,
+  spec: KataDeploymentSpec,
+  members: Membership,
+  target: string,
+  nowMs: number,
+): RolloutDecision {
   return decideRollout({
     pool: members.pool,
     leaving: members.leaving,
     isRemovable: (member) => isRemovable(o, member),
     policy: spec.rollout,
+    deployment: o.deployment.name,
+    target,
+    approvedWave: approvedWave(o.deployment.annotations[ANNOTATION.approve], target),
     uninstalling: o.deployment.deleting,
+    nowMs,
   });
 }
 

@@ -2,6 +2,7 @@
  * What makes a KataDeployment Degraded: checks in the order in which they matter to a person. Each names who is
  * meant and what to do next.
  */
+import { ANNOTATION } from '../../crds/names.ts';
 import { KataError } from '../../errors.ts';
 import { LASTING_REPAIRS } from '../nodes/attempts.ts';
 import type { Member } from '../nodes/member.ts';
@@ -11,6 +12,7 @@ import { explainFailures, nameSome, nodes } from './words.ts';
 
 export const degradation: readonly Check[] = [
   /* broken nodes first: they need a person */ nodesFailed,
+  nodesWentDown,
   repairDoesNotHold,
   nodeBelongsToAnother,
   classBelongsToAnother,
@@ -28,6 +30,18 @@ function nodesFailed({ members, rollout, counts }: VerdictInput): Verdict | unde
     status: 'True',
     reason: isBudgetSpent ? rollout.blocked.reason : 'NodesFailed',
     message: `${lead}\n${explainFailures(failing)}`,
+  };
+}
+
+/** Verified, and then no longer Ready, while their wave soaked. */
+function nodesWentDown({ rollout, spec }: VerdictInput): Verdict | undefined {
+  if (rollout.down.length === 0) return undefined;
+  const names = nameSome(rollout.down.map(({ node }) => node.name));
+  const isBudgetSpent = rollout.blocked?.reason === 'FailureBudgetExhausted';
+  return {
+    status: 'True',
+    reason: isBudgetSpent ? rollout.blocked.reason : 'NodesWentDown',
+    message: `${names} stopped being Ready within ${spec.rollout.soak} of the change and count as failed. Next: look at kubelet and the engine there; a node that has nothing to do with it is taken out with the annotation ${ANNOTATION.skip}=true.`,
   };
 }
 

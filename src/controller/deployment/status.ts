@@ -8,11 +8,13 @@ import { API_VERSION, REMOVE } from '../../crds/names.ts';
 import type { KataError } from '../../errors.ts';
 import * as events from '../events.ts';
 import type { Member, MemberState } from '../nodes/member.ts';
+import type { RolloutDecision } from '../rollout/decide.ts';
 import type { Write } from '../writes.ts';
 import { conditionList, type Verdict } from './conditions.ts';
 import type { Membership } from './members.ts';
 import type { Observed } from './observed.ts';
 import { isFailing } from './degradation.ts';
+import { lastProgressMs } from './progress.ts';
 import { verdicts, type Counts, type VerdictInput } from './verdicts.ts';
 import { counted, explainFailures, nameSome, nodes } from './words.ts';
 
@@ -20,12 +22,18 @@ const MAX_FAILURES = 20;
 
 export function installedStatus(
   o: Observed,
-  input: Omit<VerdictInput, 'counts' | 'previous'>,
+  input: Omit<VerdictInput, 'counts' | 'previous' | 'progressedAtMs'>,
 ): KataDeploymentStatus {
-  const { target, members, classes, nowMs } = input;
+  const { target, members, classes, rollout, nowMs } = input;
   const previous = previousStatus(o);
   const counts = countNodes(members);
-  const judged = verdicts({ ...input, counts, previous });
+  const progressedAtMs = lastProgressMs(
+    members,
+    { target, blocked: rollout.blocked },
+    previous,
+    nowMs,
+  );
+  const judged = verdicts({ ...input, counts, previous, progressedAtMs });
   const version =
     members.pool.find((member) => member.state === 'current')?.status?.artifacts?.version ??
     previous.version;
@@ -36,6 +44,8 @@ export function installedStatus(
     targetRevision: target,
     ...(currentRevision === undefined ? {} : { currentRevision }),
     nodes: counts,
+    ...(rollout.waves.total === 0 ? {} : { wave: waveOf(rollout.waves) }),
+    lastProgressTime: new Date(progressedAtMs).toISOString(),
     ...failures([...members.pool, ...members.leaving]),
     runtimeClasses: [...classes.names].sort(),
   };
@@ -56,6 +66,10 @@ export function refusedStatus(o: Observed, error: KataError, nowMs: number): Kat
     Degraded: { status: 'True', reason: error.reason, message },
   };
   return { ...previous, ...withConditions(o, judged, nowMs) };
+}
+
+function waveOf({ present, total }: RolloutDecision['waves']): string {
+  return `${String(present)}/${String(total)}`;
 }
 
 export function uninstallStatus(

@@ -11,6 +11,7 @@ import type { ClassDecision } from '../runtimeclass/decide.ts';
 import type { Verdict } from './conditions.ts';
 import type { Membership } from './members.ts';
 import { degradation } from './degradation.ts';
+import { progress } from './progress.ts';
 import { nameSome, nodes } from './words.ts';
 
 export interface VerdictInput {
@@ -22,6 +23,8 @@ export interface VerdictInput {
   readonly removals: readonly Removal[];
   readonly counts: Counts;
   readonly previous: KataDeploymentStatus;
+  /** When the rollout last moved. */
+  readonly progressedAtMs: number;
   readonly nowMs: number;
 }
 
@@ -36,12 +39,6 @@ const availability: readonly Check[] = [
   /* nor when others have all nodes, or keep our Pods away */ nothingIsReachable,
   /* nor on a fleet without KVM */ nothingIsCapable,
   everyExpectedNodeIsReady,
-];
-
-const progress: readonly Check[] = [
-  /* nothing moves and something waits: say for what */ rolloutStandsStill,
-  restartIsAwaited,
-  workIsLeft,
 ];
 
 export function verdicts(
@@ -141,48 +138,4 @@ function isNewcomer(
     (condition) => condition.type === 'Available' && condition.status === 'True',
   );
   return wasAvailable === true && nowMs - node.createdAtMs < durationMs(spec.rollout.nodeTimeout);
-}
-
-function rolloutStandsStill({ rollout, counts }: VerdictInput): Verdict | undefined {
-  if (rollout.blocked === undefined || counts.inProgress > 0) return undefined;
-  return { status: 'False', ...rollout.blocked };
-}
-
-function restartIsAwaited({ members, counts }: VerdictInput): Verdict | undefined {
-  const awaiting = members.pool.filter(({ state }) => state === 'awaitingRestart');
-  if (awaiting.length === 0 || awaiting.length < counts.inProgress) return undefined;
-  const names = nameSome(awaiting.map(({ node }) => node.name));
-  return {
-    status: 'False',
-    reason: 'AwaitingRestart',
-    message: `The engine must be restarted by hand on ${names}; then annotate the KataNode with kata-operator.dev/retry.`,
-  };
-}
-
-function workIsLeft({ counts, rollout, target, members }: VerdictInput): Verdict | undefined {
-  const { inProgress, waiting, removing, ready, desired } = counts;
-  if (inProgress + waiting + removing === 0) return undefined;
-  const parts = [
-    `${ready} of ${nodes(desired)} Ready`,
-    ...(inProgress > 0 ? [`${inProgress} in progress`] : []),
-    ...(waiting > 0 ? [`${waiting} waiting`] : []),
-    ...(removing > 0 ? [`${removing} being released`] : []),
-  ];
-  const why = rollout.blocked === undefined ? '' : ` (${rollout.blocked.message})`;
-  return {
-    status: 'True',
-    reason: 'RolloutInProgress',
-    message: `Revision ${target}: ${parts.join(', ')}${why}.${stuckPods(members)}`,
-  };
-}
-
-/** A Pod that cannot start (no image, no mount) says so long before the node times out. */
-function stuckPods({ pool, leaving }: Membership): string {
-  const stuck = [...pool, ...leaving].find(
-    ({ state, pod }) =>
-      (state === 'inProgress' || state === 'removing') && pod?.waiting !== undefined,
-  );
-  return stuck === undefined
-    ? ''
-    : ` The Pod on ${stuck.node.name} cannot start: ${stuck.pod?.waiting ?? ''}`;
 }

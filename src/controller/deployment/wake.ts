@@ -6,8 +6,22 @@ const TROUBLED_MS = 15_000;
 /** A safety net for what no watch tells: drift that lasts, a lost event. */
 const QUIET_MS = 60_000;
 const LEAVING_MS = 3_000;
+/** Clocks that differ by a hair must not make a decision a moment too early, again and again. */
+const SLACK_MS = 50;
 
-export function wakeAfterMs({ pool, leaving }: Membership): number {
+/** `opensAtMs`: when the clock alone lets nodes go on. */
+export function wakeAfterMs(
+  members: Membership,
+  opensAtMs: number | undefined,
+  nowMs: number,
+): number {
+  const pace = paceMs(members);
+  return opensAtMs === undefined
+    ? pace
+    : Math.max(SLACK_MS, Math.min(pace, opensAtMs - nowMs + SLACK_MS));
+}
+
+function paceMs({ pool, leaving }: Membership): number {
   if (leaving.length > 0) return LEAVING_MS;
   if (pool.some(({ state }) => state === 'inProgress')) return WORKING_MS;
   if (

@@ -14,7 +14,7 @@ import { retryOf, type Retry } from './attempts.ts';
  * - `inProgress`: has it, and no result yet
  * - `current`: verified at it
  * - `failed`, `unsupported`, `awaitingRestart`: ended otherwise at it
- * - `skipped`: no Pod of ours can run there
+ * - `skipped`: no Pod of ours can run there, or a person wants none to
  * - `conflict`: belongs to another KataDeployment
  * - `removing`: is being cleaned
  */
@@ -39,7 +39,7 @@ export interface Member {
   readonly working: boolean;
   /** Why another attempt is due, when one is. */
   readonly retry: Retry | undefined;
-  /** Why no Pod of ours can run there. */
+  /** Why no Pod of ours can run there, or shall. */
   readonly hindrance: string | undefined;
   /** Another KataDeployment that has the node. */
   readonly owner: string | undefined;
@@ -57,7 +57,8 @@ export function memberOf({ target, ...input }: MemberInput, nowMs: number): Memb
     state: stateOf(input, target),
     working: input.owner === undefined && isWorking(input),
   };
-  return { ...settled, retry: retryOf(settled, nowMs) };
+  const letBe = input.node.skip && settled.state !== 'removing';
+  return { ...settled, retry: letBe ? undefined : retryOf(settled, nowMs) };
 }
 
 function stateOf(
@@ -71,7 +72,8 @@ function stateOf(
     return 'inProgress';
   if (isRenewed(kataNode.spec, status)) return 'inProgress';
   if (status.phase === 'Ready') return 'current';
-  if (FAILED.includes(status.phase)) return 'failed';
+  // Whom a person has taken out of the rollout does not hold it up.
+  if (FAILED.includes(status.phase)) return node.skip ? 'skipped' : 'failed';
   if (status.phase === 'AwaitingRestart') return 'awaitingRestart';
   // The node was rebooted since: its firmware settings may be others now.
   if (

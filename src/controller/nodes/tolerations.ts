@@ -4,6 +4,7 @@
  * would only run into the timeout and spend the failure budget.
  */
 import type { Toleration } from '../../crds/primitives.ts';
+import { ANNOTATION } from '../../crds/names.ts';
 import type { NodeView, Taint } from '../cache/views.ts';
 
 /** Work in progress must not be evicted by the trouble it may cause. */
@@ -16,12 +17,13 @@ export const NODE_POD_TOLERATIONS: readonly Toleration[] = [
   'pid-pressure',
 ].map((name) => ({ key: `node.kubernetes.io/${name}`, operator: 'Exists' }));
 
-/** Why no Pod of ours can run on the node, with what to do; undefined when one can. */
+/** Why no Pod of ours can run on the node, or shall, with what to do; undefined when one can. */
 export function hindranceOf(
   node: NodeView,
   wanted: readonly Toleration[],
   mountsImage = false,
 ): string | undefined {
+  if (node.skip) return `${node.name} (annotated with ${ANNOTATION.skip})`;
   if (node.os !== 'linux') return `${node.name} runs ${node.os}`;
   if (mountsImage && !knowsImageVolumes(node))
     return `${node.name} has kubelet ${node.kubeletVersion}, which knows no image volumes`;

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { canonicalQuantity } from '../../../src/controller/runtimeclass/quantity.ts';
 import { ANNOTATION, FINALIZER, LABEL } from '../../../src/crds/names.ts';
-import { aWorld, badResult, START_MS, WITHOUT_KVM, World } from './support/world.ts';
+import { ALL_AT_ONCE, aWorld, badResult, START_MS, WITHOUT_KVM, World } from './support/world.ts';
 
 const KATA_LABELS = /kata/;
 
@@ -113,7 +113,9 @@ describe('installing', () => {
   });
 
   it('never works on more nodes than maxParallel and maxUnavailable allow', () => {
-    const world = aWorld(20, { rollout: { maxParallel: '3', maxUnavailable: '2' } });
+    const world = aWorld(20, {
+      rollout: { ...ALL_AT_ONCE, maxParallel: '3', maxUnavailable: '2' },
+    });
     let most = 0;
     for (let round = 0; round < 100; round += 1) {
       world.reconcile();
@@ -183,7 +185,9 @@ describe('failing', () => {
   });
 
   it('stops claiming when the failure budget is spent, and says how to go on', () => {
-    const world = aWorld(10, { rollout: { maxParallel: '1', failureBudget: 1 } });
+    const world = aWorld(10, {
+      rollout: { ...ALL_AT_ONCE, maxParallel: '1', failureBudget: 1 },
+    });
     world.behaviour = (_node, stage) =>
       stage === 'activate' ? badResult('rolledBack', 'KATA_E_ENGINE_REJECTED_CONFIG') : undefined;
     world.settle();

@@ -1,7 +1,7 @@
 /** Many nodes, and what goes wrong on them over days: budgets, repairs, reboots, returning nodes. */
 import { describe, expect, it } from 'vitest';
 import { ANNOTATION, LABEL } from '../../../src/crds/names.ts';
-import { aWorld, badResult, WITHOUT_KVM, World } from './support/world.ts';
+import { ALL_AT_ONCE, aWorld, badResult, WITHOUT_KVM, World } from './support/world.ts';
 
 const MINUTE_MS = 60_000;
 
@@ -67,7 +67,7 @@ describe('budgets', () => {
 
   it('stay spent while nodes that failed are tried again', () => {
     const world = aWorld(20, {
-      rollout: { maxParallel: '2', maxUnavailable: '2', failureBudget: 1 },
+      rollout: { ...ALL_AT_ONCE, maxParallel: '2', maxUnavailable: '2', failureBudget: 1 },
     });
     world.behaviour = (_node, stage) =>
       stage === 'stage'

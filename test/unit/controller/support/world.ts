@@ -27,6 +27,9 @@ import { NODE_POD_SETTINGS } from './settings.ts';
 
 export const START_MS = Date.parse('2030-01-01T00:00:00Z');
 
+/** For what has nothing to do with waves. */
+export const ALL_AT_ONCE = { waves: ['100%'], soak: '0s' } as const;
+
 interface NodeOptions {
   readonly labels?: Record<string, string>;
   readonly ready?: boolean;
@@ -101,7 +104,13 @@ export class World {
   setReady(name: string, ready: boolean): void {
     const node = this.nodes.get(name);
     if (node === undefined) throw new Error(`no node ${name}`);
-    const conditions = [{ type: 'Ready', status: ready ? 'True' : 'Unknown' }];
+    const conditions = [
+      {
+        type: 'Ready',
+        status: ready ? 'True' : 'Unknown',
+        lastTransitionTime: new Date(this.nowMs).toISOString(),
+      },
+    ];
     node['status'] = { ...(node['status'] as object), conditions };
   }
 
@@ -118,6 +127,17 @@ export class World {
 
   delete(): void {
     this.deployment = { ...this.#mustHaveDeployment(), deleting: true };
+  }
+
+  /** The annotations of the KataDeployment. */
+  annotate(annotations: Record<string, string>): void {
+    this.deployment = { ...this.#mustHaveDeployment(), annotations };
+  }
+
+  annotateNode(name: string, annotations: Record<string, string>): void {
+    const node = this.nodes.get(name);
+    if (node === undefined) throw new Error(`no node ${name}`);
+    node.metadata = { ...node.metadata, annotations };
   }
 
   annotateKataNode(name: string, annotations: Record<string, string>): void {
@@ -172,14 +192,19 @@ export class World {
 
   /** Reconciles and lets nodes and DaemonSets work until nothing changes any more. Returns the number of rounds. */
   settle(options: { maxRounds?: number; stopAfter?: () => number } = {}): number {
-    const maxRounds = options.maxRounds ?? 200;
+    const maxRounds = options.maxRounds ?? 2_000;
     for (let round = 1; round <= maxRounds; round += 1) {
       const written = this.reconcile(options.stopAfter?.());
       const moved = this.playCluster();
-      if (written === 0 && !moved) return round;
-      this.nowMs += 1_000;
+      if (written === 0 && !moved && !this.#soaks()) return round;
+      this.nowMs += written === 0 && !moved ? 10_000 : 1_000;
     }
     throw new Error(`the world did not settle in ${maxRounds} rounds`);
+  }
+
+  /** Only the clock is waited for. */
+  #soaks(): boolean {
+    return this.condition('Progressing')?.reason === 'Soaking';
   }
 
   /** DaemonSet controller and kubelets: Pods follow claims, stages end. */
@@ -458,6 +483,7 @@ export class World {
       createdAtMs: START_MS,
       deleting: false,
       finalizers: [],
+      annotations: {},
       spec,
       status: undefined,
     };
