@@ -2,8 +2,8 @@
  * Everything that the controller watches, one reflector per kind. Owns which objects are watched and
  * how an event becomes the name of a KataDeployment to look at. It must never cache Pods of users.
  */
-import { LABEL, MANAGED_BY } from '../../crds/names.ts';
 import { isDeepStrictEqual } from 'node:util';
+import { LABEL, MANAGED_BY } from '../../crds/names.ts';
 import type { KubeClient } from '../../kube/client.ts';
 import type { Logger } from '../../kube/log.ts';
 import { Reflector } from '../../kube/reflector.ts';
@@ -16,6 +16,7 @@ import {
   type KubeObject,
   type Resource,
 } from '../../kube/resource.ts';
+import type { Change } from '../../kube/store.ts';
 import { daemonSetContent } from '../revision/served.ts';
 import { runtimeClassContent } from '../runtimeclass/desired.ts';
 import { KATA_DEPLOYMENTS, KATA_NODES } from '../resources.ts';
@@ -39,6 +40,9 @@ export interface CacheOptions {
   readonly touched: (deployment: string) => void;
 }
 
+/** Says which KataDeployments to look at after a change. */
+type Notice<T> = (change: Change<T>) => void;
+
 const OURS = `${LABEL.managedBy}=${MANAGED_BY}`;
 
 export class Cache {
@@ -52,60 +56,38 @@ export class Cache {
 
   constructor(options: CacheOptions) {
     const { touched, nodeNamespace: namespace } = options;
-    const touchAll = (): void => {
-      for (const { name } of this.deployments.list()) touched(name);
-    };
-    const touchLabelled = (
-      view: { labels: Readonly<Record<string, string>> } | undefined,
-    ): void => {
-      const deployment = view?.labels[LABEL.deployment];
-      if (deployment !== undefined) touched(deployment);
-    };
-    const watch = <T extends { readonly resourceVersion: string }>(
+    const ours = { namespace, labelSelector: OURS };
+    const { client, log } = options;
+    const watch = <T>(
       resource: Resource,
       transform: (raw: KubeObject) => T,
-      notice: (before: T | undefined, after: T | undefined) => void,
+      notice: Notice<T>,
       scope: { namespace?: string; labelSelector?: string } = {},
     ): Reflector<T> =>
-      new Reflector<T>({
-        client: options.client,
-        log: options.log,
-        resource,
-        transform,
-        ...scope,
-        onChange: ({ before, after }) => {
-          notice(before, after);
-        },
-      });
+      new Reflector({ client, log, resource, transform, onChange: notice, ...scope });
+    const owned: Notice<OwnedView> = ({ before, after }) => {
+      const deployment = (after ?? before)?.labels[LABEL.deployment];
+      if (deployment !== undefined) touched(deployment);
+    };
 
-    this.deployments = watch(KATA_DEPLOYMENTS, kataDeploymentView, (before, after) => {
-      const name = after?.name ?? before?.name;
-      if (name !== undefined) touched(name);
+    this.deployments = watch(KATA_DEPLOYMENTS, kataDeploymentView, ({ key }) => {
+      touched(key);
     });
-    this.kataNodes = watch(KATA_NODES, kataNodeView, (before, after) => {
+    this.kataNodes = watch(KATA_NODES, kataNodeView, ({ before, after }) => {
       for (const view of [before, after]) if (view !== undefined) touched(view.spec.deployment);
     });
-    this.nodes = watch(NODES, nodeView, (before, after) => {
+    this.nodes = watch(NODES, nodeView, ({ before, after }) => {
       // kubelet reports every few minutes; only what decisions look at counts.
-      if (!isDeepStrictEqual(withoutVersion(before), withoutVersion(after))) touchAll();
+      if (isDeepStrictEqual(withoutVersion(before), withoutVersion(after))) return;
+      for (const { name } of this.deployments.list()) touched(name);
     });
-    this.pods = watch(
-      PODS,
-      nodePodView,
-      (before, after) => {
-        const deployment = (after ?? before)?.deployment;
-        if (deployment !== undefined && deployment !== '') touched(deployment);
-      },
-      { namespace, labelSelector: OURS },
-    );
-    const owned = (before: OwnedView | undefined, after: OwnedView | undefined): void => {
-      touchLabelled(after ?? before);
+    const pod: Notice<NodePodView> = ({ before, after }) => {
+      const deployment = (after ?? before)?.deployment ?? '';
+      if (deployment !== '') touched(deployment);
     };
-    this.configMaps = watch(CONFIG_MAPS, ownedView(), owned, { namespace, labelSelector: OURS });
-    this.daemonSets = watch(DAEMON_SETS, ownedView(daemonSetContent), owned, {
-      namespace,
-      labelSelector: OURS,
-    });
+    this.pods = watch(PODS, nodePodView, pod, ours);
+    this.configMaps = watch(CONFIG_MAPS, ownedView(), owned, ours);
+    this.daemonSets = watch(DAEMON_SETS, ownedView(daemonSetContent), owned, ours);
     // All of them: a class of the same name that is not ours must be seen.
     this.runtimeClasses = watch(RUNTIME_CLASSES, ownedView(runtimeClassContent), owned);
   }
