@@ -75,6 +75,12 @@ export const ERRORS = {
     '{path} cannot be written: {cause}',
     'kata-operator needs a writable {path} on the node; this system cannot be changed at run time.',
   ),
+  KATA_E_NO_GUARD: entry(
+    'NoRestartGuard',
+    'terminal',
+    '{path} cannot be written: {cause}; {engine} cannot be restarted safely without the unit there that would restore its configuration if the restart goes wrong',
+    'Make {path} writable; where it belongs to the image of the system, set spec.engine.restart to Never and restart the engine yourself.',
+  ),
   KATA_E_NOT_EXECUTABLE: entry(
     'NoExecFilesystem',
     'terminal',

@@ -3,6 +3,7 @@ export type { Engine, HandlerRegistration } from './engine.ts';
 export { describeEngine } from './engine.ts';
 export { discoverEngine } from './discovery.ts';
 export { checkEngineConfig } from './check.ts';
+export { requireGuardPlace } from './guard/place.ts';
 export {
   type InstallOptions,
   installSteps,

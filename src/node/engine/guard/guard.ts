@@ -52,7 +52,8 @@ export const NO_GUARD: Guard = {
   takeNote: () => Promise.resolve(undefined),
 };
 
-const UNITS = '/etc/systemd/system';
+/** Where units of the administrator lie, and those of the guard. */
+export const UNITS = '/etc/systemd/system';
 const WANTS = `${UNITS}/multi-user.target.wants`;
 export const GUARD_SERVICE = 'kata-operator-restore.service';
 export const GUARD_TIMER = 'kata-operator-restore.timer';

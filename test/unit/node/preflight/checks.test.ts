@@ -159,7 +159,38 @@ describe('preflight', () => {
       'DiskSpace unchanged',
       'Engine unchanged',
       'EngineConfiguration unchanged',
+      'EngineGuard unchanged',
     ]);
+  });
+
+  it('refuses to restart an engine where nothing could restore its configuration, as on NixOS', async () => {
+    const host = await temporaryHost();
+    await mkdir(host.at('/nix/store/units'), { recursive: true });
+    await rm(host.at('/etc/systemd'), { recursive: true, force: true });
+    await mkdir(host.at('/etc/systemd'), { recursive: true });
+    await symlink('/nix/store/units', host.at('/etc/systemd/system'));
+    await mkdir(host.at('/proc/1'), { recursive: true });
+    await writeFile(
+      host.at('/proc/1/mountinfo'),
+      '1 0 8:1 / / rw - ext4 /dev/sda1 rw\n2 1 8:1 /nix/store /nix/store ro - ext4 /dev/sda1 rw\n',
+    );
+    const before = await snapshot(host.root);
+    const bundleDirectory = await bundle();
+    const run = (restart: 'WhenNeeded' | 'Never') =>
+      preflight(
+        contextOf(host, { bundleDirectory, plan: planOf({ engine: { type: 'Auto', restart } }) }),
+      );
+    const result = await run('WhenNeeded');
+    expect(result).toMatchObject({
+      outcome: 'refused',
+      error: { code: 'KATA_E_NO_GUARD', step: 'EngineGuard', reason: 'NoRestartGuard' },
+    });
+    expect(result.error?.message).toContain(
+      '/etc/systemd/system cannot be written: /nix/store (ext4) is mounted read-only',
+    );
+    expect(result.error?.remedy).toContain('set spec.engine.restart to Never');
+    expect(await snapshot(host.root)).toEqual(before);
+    expect(await run('Never')).toMatchObject({ outcome: 'done' });
   });
 
   it('reports KVM as a fact and goes on, where it is not required', async () => {
