@@ -22,6 +22,7 @@ export interface LeaderElectorOptions {
   readonly retryPeriodMs?: number;
   /** How long the work may take to end after the lease was lost. Default 30 s. */
   readonly stopTimeoutMs?: number;
+  /** Says itself which process it belongs to. */
   readonly log: Logger;
   readonly clock?: Clock;
 }
@@ -68,7 +69,7 @@ export class LeaderElector {
 
   /** False when the signal was aborted before. */
   async #acquire(signal: AbortSignal): Promise<boolean> {
-    const { retryPeriodMs, renewDeadlineMs, log, identity } = this.#options;
+    const { retryPeriodMs, renewDeadlineMs, log } = this.#options;
     while (!signal.aborted) {
       const sentAtMs = this.#clock.monotonicMs();
       try {
@@ -77,7 +78,7 @@ export class LeaderElector {
         if (await this.#record.acquire({ signal, endMs })) {
           this.#renewedAtMs = sentAtMs;
           this.#leading = true;
-          log.info({ identity }, 'lease acquired');
+          log.info({}, 'lease acquired');
           return true;
         }
         log.debug({ holder: this.#record.holder }, 'lease is held by another');
@@ -105,7 +106,7 @@ export class LeaderElector {
       const lost = await this.#keep(ended.signal);
       if (lost) {
         this.#leading = false;
-        this.#options.log.error({ identity: this.#options.identity }, 'lease lost');
+        this.#options.log.error({}, 'lease lost');
         leading.abort(new Error('the lease was lost'));
         await this.#ending(work);
         return true;
@@ -160,7 +161,7 @@ export class LeaderElector {
     const endMs = this.#clock.monotonicMs() + this.#options.retryPeriodMs;
     try {
       await this.#record.release({ signal: UNENDING, endMs });
-      this.#options.log.info({ identity: this.#options.identity }, 'lease released');
+      this.#options.log.info({}, 'lease released');
     } catch (thrown) {
       this.#options.log.warn({ err: thrown }, 'lease not released, it will expire');
     }
