@@ -137,10 +137,16 @@ export function timeoutError(input: AttemptInput, seen: Seen): NodeError {
     step: seen.current,
     namespace: input.namespace,
   });
-  const waiting = input.pod?.waiting;
-  return waiting === undefined
-    ? base
-    : { ...base, message: clip(`${base.message}; its Pod waits: ${waiting}`) };
+  const why = waitingFor(input, seen);
+  return why === undefined ? base : { ...base, message: clip(`${base.message}; ${why}`) };
+}
+
+function waitingFor({ pod, namespace }: AttemptInput, { results }: Seen): string | undefined {
+  if (pod?.waiting !== undefined) return `its Pod waits: ${pod.waiting}`;
+  // A volume that cannot be mounted is told by Events alone.
+  return pod !== undefined && results.length === 0
+    ? `its Pod has not ended its first step: kubectl -n ${namespace} describe pod ${pod.name} may say why`
+    : undefined;
 }
 
 function nodeError(

@@ -96,11 +96,14 @@ async function bundledArchives({
   throw new KataError('KATA_E_ARTIFACT_NOT_FOUND', { path });
 }
 
-/** Kubelet gives a container an empty directory where it, or the engine, cannot mount an image. */
+/**
+ * An API server without the feature gate leaves the volume out of the Pod, and an engine may mount nothing: neither
+ * says a word.
+ */
 async function requireMounted({ at, path }: Directory): Promise<void> {
   const names = await readdir(at).catch(() => []);
   if (names.length > 0) return;
-  const cause = `${path} is mounted empty, which is what kubelet (before 1.35: its feature gate ImageVolume) or the engine does that does not know image volumes`;
+  const cause = `${path} is not mounted, or empty: the API server (before 1.35: its feature gate ImageVolume) or the engine has passed over it`;
   throw new KataError('KATA_E_IMAGE_VOLUME', { cause });
 }
 

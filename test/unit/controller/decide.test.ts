@@ -250,7 +250,12 @@ describe('failing', () => {
     world.nowMs += 301_000;
     world.settle();
     expect(world.phase('worker-1')).toBe('Failed');
-    expect(world.kataNode('worker-1')?.status?.error?.reason).toBe('NodeTimeout');
+    expect(world.kataNode('worker-1')?.status?.error).toMatchObject({
+      reason: 'NodeTimeout',
+      message: expect.stringMatching(
+        /has not ended its first step: kubectl .* describe pod /,
+      ) as string,
+    });
     world.behaviour = () => undefined;
     world.settle();
     expect(world.phase('worker-1')).toBe('Ready');
