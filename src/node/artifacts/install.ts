@@ -18,6 +18,7 @@ import { DOWNLOAD_LIMITS, download, type DownloadLimits } from './download.ts';
 import { fillVersion, type FillOptions } from './fill.ts';
 import { needOfArchives, needOfTree } from './need.ts';
 import { downloadOf } from './received.ts';
+import { requirePresent } from './present.ts';
 import { findReusable, type Reusable } from './reuse.ts';
 import type { ArchiveSource } from './source.ts';
 import { discardPartial, readVersion, removeVersion, versionPath } from './version.ts';
@@ -49,10 +50,11 @@ export function artifactSteps(options: InstallOptions): Step[] {
   return [...(hasRemote ? [downloadStep(options, prepare)] : []), versionStep(options, prepare)];
 }
 
-/** Throws KATA_E_DISK_SPACE. */
+/** Throws KATA_E_DISK_SPACE, KATA_E_ARTIFACT_NOT_FOUND. */
 async function prepareInstall({ host, content }: InstallOptions): Promise<Prepared> {
   const wanted = 'archives' in content ? content.archives.map(({ sha256 }) => sha256) : [];
   const reusable = await findReusable(host, wanted);
+  if ('archives' in content) await requirePresent(content.archives, reusable);
   const needBytes =
     'archives' in content ? needOfArchives(content.archives, reusable) : needOfTree(content.tree);
   requireSpace(await freeSpace(host, HOST_PATHS.installation), needBytes);

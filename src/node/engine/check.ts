@@ -10,7 +10,7 @@ import { parseToml } from '../toml/document.ts';
 import { dumpCurrent } from './containerd/dump.ts';
 import { textOf } from './containerd/edit.ts';
 import { checkImports } from './containerd/imports.ts';
-import { assertDefaultRuntime } from './containerd/schema.ts';
+import { assertStartable } from './containerd/startable.ts';
 import { checkCrio } from './crio/dropIn.ts';
 import type { Engine } from './engine.ts';
 import { locateFile } from './locate.ts';
@@ -49,5 +49,5 @@ async function checkContainerd(host: Host, engine: Engine, signal: AbortSignal):
   const way = await locateFile(host, engine, PROBE.handler, { purpose: 'install' }, signal);
   way.installed(way.isOurs ? '' : text, [PROBE]);
   await checkImports(host, engine, parseToml(text, engine.configPath), []);
-  assertDefaultRuntime(await dumpCurrent(host, engine, file, signal), engine.configPath);
+  await assertStartable(host, engine, await dumpCurrent(host, engine, file, signal), signal);
 }

@@ -8,11 +8,12 @@ import type { NodeFacts, NodeResult } from '../../crds/nodeResult.ts';
 import { HOST_PATHS } from '../../crds/names.ts';
 import { KataError } from '../../errors.ts';
 import { UNKNOWN_NEED_BYTES, needOfArchives, needOfTree } from '../artifacts/need.ts';
+import { requirePresent } from '../artifacts/present.ts';
 import { findReusable } from '../artifacts/reuse.ts';
 import { resolveArtifacts } from '../artifacts/source.ts';
 import { readTree } from '../artifacts/tree.ts';
 import { readVersion } from '../artifacts/version.ts';
-import { type Engine, requireGuardPlace } from '../engine/index.ts';
+import type { Engine } from '../engine/index.ts';
 import { resolveOnHost } from '../host/hostFile.ts';
 import { freeSpace, requireSpace, requireSpaceBeside } from '../preflight/disk.ts';
 import { platformFacts } from '../preflight/facts.ts';
@@ -51,8 +52,6 @@ const CHECKS: readonly Check[] = [
   { name: 'Engine', run: findEngine },
   // Its configuration parses today: else a restart would take the node out, with or without us.
   { name: 'EngineConfiguration', run: checkEngine },
-  // What would restore that configuration after a restart that goes wrong has a place to be.
-  { name: 'EngineGuard', run: checkGuard },
 ];
 
 export async function preflight(context: StageContext): Promise<NodeResult> {
@@ -124,7 +123,9 @@ async function measureArtifacts(context: StageContext, gathered: Gathered): Prom
     gathered.needBytes = UNKNOWN_NEED_BYTES;
   } else if (set.kind === 'archives') {
     const wanted = set.archives.map(({ sha256 }) => sha256);
-    gathered.needBytes = needOfArchives(set.archives, await findReusable(host, wanted));
+    const reusable = await findReusable(host, wanted);
+    await requirePresent(set.archives, reusable);
+    gathered.needBytes = needOfArchives(set.archives, reusable);
   } else {
     gathered.needBytes = needOfTree(await readTree(set, false, signal));
   }
@@ -156,10 +157,6 @@ async function checkEngine(
   await requireWritable(host, [configPath]);
   await requireSpaceBeside(host, await resolveOnHost(host, configPath));
   await engine.checkEngineConfig(host, gathered.engine, signal);
-}
-
-async function checkGuard({ host, plan }: StageContext, { engine }: Gathered): Promise<void> {
-  if (engine !== undefined) await requireGuardPlace(host, engine, plan.engine.restart);
 }
 
 export function engineFacts({

@@ -15,7 +15,9 @@ export async function mounted(args: readonly string[], at: string): Promise<() =
 export async function canMount(): Promise<boolean> {
   const directory = await mkdtemp(join(tmpdir(), 'ko-mount-'));
   try {
-    await (await mounted(['-t', 'tmpfs', 'tmpfs'], directory))();
+    await (
+      await mounted(['-t', 'tmpfs', 'tmpfs'], directory)
+    )();
     return true;
   } catch {
     return false;

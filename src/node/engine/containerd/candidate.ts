@@ -20,6 +20,7 @@ import { assertGivenUp, assertTakenOver } from '../acceptance.ts';
 import type { Engine } from '../engine.ts';
 import { dumpCurrent, dumpFile, isAbsent } from './dump.ts';
 import { assertDefaultRuntime, schemaOf } from './schema.ts';
+import { assertStartable } from './startable.ts';
 import { assertRestUnchanged } from './unchanged.ts';
 
 /** What a candidate is to change: tables by handler that are there afterwards, and other handlers, which are not. */
@@ -46,7 +47,7 @@ export async function validateMain(
   try {
     await writeCandidate(host, current, candidate);
     const after = await dumpFile(host, engine, path, signal);
-    assertDefaultRuntime(after, engine.configPath);
+    await assertStartable(host, engine, after, signal);
     assertTakenOver(engine, runtimesOf(after), change.wanted);
     assertGivenUp(engine, runtimesOf(after), change.dropped);
     const handlers = [...Object.keys(change.wanted), ...change.dropped];
@@ -80,7 +81,7 @@ export async function validateDropIn(
     await writeCandidate(host, { ...current, mode: 0o600 }, Buffer.from(wanted));
     await writeCandidate(host, { ...main, mode: 0o600 }, Buffer.from(text));
     const after = await dumpFile(host, engine, wrapper, signal);
-    assertDefaultRuntime(after, engine.configPath);
+    await assertStartable(host, engine, after, signal);
     const holds = current.bytes === undefined ? undefined : isDefined;
     assertTakenOver(engine, runtimesOf(after), change.wanted, holds);
     const handlers = [...Object.keys(change.wanted), ...change.dropped];
