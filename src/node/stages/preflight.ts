@@ -13,7 +13,7 @@ import { findReusable } from '../artifacts/reuse.ts';
 import { resolveArtifacts } from '../artifacts/source.ts';
 import { readTree } from '../artifacts/tree.ts';
 import { readVersion } from '../artifacts/version.ts';
-import type { Engine } from '../engine/index.ts';
+import { type Engine, requireGuardPlace } from '../engine/index.ts';
 import { resolveOnHost } from '../host/hostFile.ts';
 import { freeSpace, requireSpace, requireSpaceBeside } from '../preflight/disk.ts';
 import { platformFacts } from '../preflight/facts.ts';
@@ -52,6 +52,8 @@ const CHECKS: readonly Check[] = [
   { name: 'Engine', run: findEngine },
   // Its configuration parses today: else a restart would take the node out, with or without us.
   { name: 'EngineConfiguration', run: checkEngine },
+  // What would restore that configuration after a restart that goes wrong has a place to be.
+  { name: 'EngineGuard', run: checkGuard },
 ];
 
 export async function preflight(context: StageContext): Promise<NodeResult> {
@@ -157,6 +159,10 @@ async function checkEngine(
   await requireWritable(host, [configPath]);
   await requireSpaceBeside(host, await resolveOnHost(host, configPath));
   await engine.checkEngineConfig(host, gathered.engine, signal);
+}
+
+async function checkGuard({ host, plan }: StageContext, { engine }: Gathered): Promise<void> {
+  if (engine !== undefined) await requireGuardPlace(host, engine, plan.engine.restart);
 }
 
 export function engineFacts({
