@@ -5,14 +5,15 @@
 import { z } from 'zod';
 import { nodeResult } from '../src/crds/nodeResult.ts';
 import { bundleReport } from '../src/node/artifacts/bundle.ts';
-import { plannedSteps } from '../src/node/stages/inspectHost.ts';
+import { plannedSteps, verifyResult } from '../src/node/stages/inspectHost.ts';
 import { hostStatus } from '../src/node/stages/status.ts';
 
 const OUTPUTS = {
   NodeResult: {
     schema: nodeResult,
-    description: 'Printed by preflight, stage, activate, apply, verify, rollback and remove.',
+    description: 'Printed by preflight, stage, activate, apply, rollback and remove.',
   },
+  VerifyResult: { schema: verifyResult, description: 'Printed by verify.' },
   HostStatus: { schema: hostStatus, description: 'Printed by status.' },
   BundleReport: { schema: bundleReport, description: 'Printed by bundle.' },
   PlannedSteps: { schema: plannedSteps, description: 'Printed by plan.' },

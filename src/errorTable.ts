@@ -237,7 +237,7 @@ export const ERRORS = {
   KATA_E_FILES_CHANGED: entry(
     'FilesChanged',
     'terminal',
-    '{count} files of {path} are not as they were unpacked: {files}',
+    'not as it was unpacked: {path} ({count} differing): {files}',
     'Look at the disk and at who writes there. Then delete the file .complete in the directory of every version that is named, and run kata-node apply with the same plan: the version is unpacked anew, and sandboxes that run keep the old files.',
   ),
   KATA_E_IN_USE: entry(

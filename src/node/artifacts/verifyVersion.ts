@@ -13,10 +13,18 @@ import type { ManifestEntry } from './manifest.ts';
 import { COMPLETE_MARKER } from './treeModel.ts';
 import { readManifest, versionPath } from './version.ts';
 
+export const DIFFERENCES = [
+  'missing',
+  'another type',
+  'another mode',
+  'another content',
+  'unexpected',
+] as const;
+
 export interface Difference {
   /** Relative to the version. */
   readonly path: string;
-  readonly what: 'missing' | 'another type' | 'another mode' | 'another content' | 'unexpected';
+  readonly what: (typeof DIFFERENCES)[number];
 }
 
 /** Empty when every byte is as it was unpacked. Throws KATA_E_ARTIFACT_NOT_FOUND and KATA_E_IO. */

@@ -37,8 +37,9 @@ const PAGES: Readonly<Record<Command, Page>> = {
   },
   verify: {
     summary: 'check that the host is as the plan asks; writes nothing',
-    details: 'Needs --plan. Ends with 4 when something differs.',
-    example: 'kata-node verify --plan plan.json',
+    details:
+      'Without --plan: as the plan that was applied last. --files reads every file of the versions on the host, too, and\ncompares it with what was unpacked: a gigabyte for each. Ends with 4 when something differs.',
+    example: 'kata-node verify --files',
   },
   rollback: {
     summary: 'return to the revision that was active before',
@@ -49,12 +50,13 @@ const PAGES: Readonly<Record<Command, Page>> = {
   remove: {
     summary: 'give the host back as it was before the first run',
     details:
-      'Refuses while a sandbox runs from our files; --force removes them all the same. Needs --plan: the one that\nwas applied, or any other of the same deployment.',
+      'Refuses while a sandbox runs from our files, and when the state cannot be read; --force removes all the same, and\nsays what is not known any more. Needs --plan: the one that was applied, or any other of the same deployment.',
     example: 'kata-node remove --plan plan.json',
   },
   status: {
     summary: 'show where this host stands and what to do next; writes nothing',
-    details: 'Needs no plan. With --output json the form is docs/reference/kata-node.schema.json.',
+    details:
+      'Needs no plan. Names the versions on disk, and what each is kept for. With --output json the form is docs/reference/kata-node.schema.json.',
     example: 'kata-node status --output json',
   },
   bundle: {
@@ -67,7 +69,7 @@ const PAGES: Readonly<Record<Command, Page>> = {
 };
 
 const OPTIONS = `options
-  --plan FILE        what is wanted, as JSON (not needed for status, rollback and bundle)
+  --plan FILE        what is wanted, as JSON (not needed for status, verify, rollback and bundle)
   --root DIR         root directory of the host (default /)
   --artifacts DIR    archives that come with this program, and index.json (default /artifacts)
   --image DIR        where the image of the plan is mounted (default /image)
@@ -76,7 +78,8 @@ const OPTIONS = `options
   --into DIR         the bundle that is made
   --output FORMAT    text or json (default text); json prints the result as its only line
   --attempt ID       name of this attempt; a repeated one that ended badly is not tried again
-  --force            remove although sandboxes still run from the files
+  --force            remove although sandboxes still run from the files, or the state cannot be read
+  --files            verify every file of the versions as well
   --result FILE      write the result there and always exit 0 (for Pods)
   --handoff DIR      results of earlier stages (for Pods)
   --help             this text; after a command, more about it`;

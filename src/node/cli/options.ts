@@ -38,6 +38,8 @@ export interface Options {
   readonly sources: readonly BundleSource[];
   readonly output: 'json' | 'text';
   readonly force: boolean;
+  /** Verify every file of every version. */
+  readonly files: boolean;
 }
 
 /** Asked for help instead, about one command or all. */
@@ -49,7 +51,12 @@ export interface HelpWanted {
 /** The command line cannot be understood. `message` says why, in one line. */
 export class UsageError extends Error {}
 
-const WITHOUT_PLAN: ReadonlySet<Command> = new Set<Command>(['status', 'rollback', 'bundle']);
+const WITHOUT_PLAN: ReadonlySet<Command> = new Set<Command>([
+  'status',
+  'verify',
+  'rollback',
+  'bundle',
+]);
 
 /** Throws UsageError. */
 export function parseOptions(args: readonly string[]): Options | HelpWanted {
@@ -63,11 +70,12 @@ export function parseOptions(args: readonly string[]): Options | HelpWanted {
   if (wantsHelp) return { help: true, command };
   if (rest.length > 0 && command !== 'bundle')
     throw new UsageError(`${rest.join(' ')} is not understood`);
-  const { output, root, plan, into, force = false } = values;
+  const { output, root, plan, into, force = false, files = false } = values;
   if (output !== 'json' && output !== 'text') throw new UsageError('--output is json or text');
   if (plan === undefined && !WITHOUT_PLAN.has(command))
     throw new UsageError(`${command} needs a plan: name it with --plan FILE`);
   if (force && command !== 'remove') throw new UsageError('--force is for remove alone');
+  if (files && command !== 'verify') throw new UsageError('--files is for verify alone');
   if (command === 'bundle' && (into === undefined || rest.length === 0))
     throw new UsageError('bundle needs --into DIR, and at least one FILE or URL#sha256=DIGEST');
   if (!root.startsWith('/')) throw new UsageError('--root is an absolute path');
@@ -76,6 +84,7 @@ export function parseOptions(args: readonly string[]): Options | HelpWanted {
     output,
     root,
     force,
+    files,
     artifacts: values.artifacts,
     image: values.image,
     access: accessOf(values),
@@ -130,6 +139,7 @@ function parse(args: readonly string[]) {
         result: { type: 'string' },
         handoff: { type: 'string' },
         force: { type: 'boolean' },
+        files: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
     });

@@ -5,6 +5,7 @@
  */
 import type { NodeResult } from '../../crds/nodeResult.ts';
 import type { KataError } from '../../errors.ts';
+import type { FileDifference } from '../stages/verifyFiles.ts';
 import type { StepObserver } from '../transaction/runner.ts';
 
 export interface Output {
@@ -48,6 +49,12 @@ export class Printer {
       this.#output.out(`left out: ${skippedHandlers.join(', ')}\n`);
     if (error !== undefined)
       this.#output.out(`${error.step}/${error.reason}: ${error.message}\nNext: ${error.remedy}\n`);
+  }
+
+  /** For people; programs find them in the result. */
+  differences(found: readonly FileDifference[]): void {
+    if (this.#format === 'json') return;
+    for (const { digest, path, what } of found) this.#output.out(`${digest}/${path}: ${what}\n`);
   }
 
   /** Anything else: an object for programs, lines for people. */

@@ -9,6 +9,7 @@ import { release } from 'node:os';
 import type { NodePlan } from '../../crds/nodePlan.ts';
 import {
   RESULT_VERSION,
+  nodeResult,
   type NodeResult,
   type Outcome,
   type Stage,
@@ -18,7 +19,7 @@ import { goArchitecture } from '../artifacts/architecture.ts';
 import { makeBundle } from '../artifacts/bundle.ts';
 import { hostAt } from '../host/host.ts';
 import type { StageContext } from '../stages/context.ts';
-import { planned, verify } from '../stages/inspectHost.ts';
+import { activePlan, planned, verify } from '../stages/inspectHost.ts';
 import { resultMessage } from '../stages/message.ts';
 import { preflight } from '../stages/preflight.ts';
 import { StageFailure } from '../stages/resultBuilder.ts';
@@ -104,12 +105,16 @@ async function runCommand(
     }
     case 'plan':
       return showPlan(await contextOf(options, surroundings, printer), printer);
-    case 'verify':
-      return conclude(
-        await verify(await contextOf(options, surroundings, printer)),
-        options,
-        printer,
-      );
+    case 'verify': {
+      const plan =
+        options.plan === undefined
+          ? await activePlan(hostAt(options.root))
+          : await readPlan(options.plan);
+      const context = contextWith(plan, options, surroundings, printer);
+      const result = await verify(context, options);
+      printer.differences(result.differences ?? []);
+      return conclude(result, options, printer);
+    }
     default: {
       const context = await contextOf(options, surroundings, printer);
       return conclude(
@@ -133,7 +138,9 @@ const STAGES_OF: Readonly<
 
 async function conclude(result: NodeResult, options: Options, printer: Printer): Promise<number> {
   printer.result(options.command, result);
-  if (options.result !== undefined) await writeFile(options.result, resultMessage(result));
+  // As a message it is a result and nothing more: what a command adds for its own output has no bound.
+  const message = resultMessage(nodeResult.parse(result));
+  if (options.result !== undefined) await writeFile(options.result, message);
   return EXIT[result.outcome];
 }
 

@@ -124,7 +124,7 @@ export async function readHostStatus(
   return {
     statusVersion: STATUS_VERSION,
     phase,
-    next: nextOf(phase, known),
+    next: state instanceof KataError ? state.remedy : nextOf(phase, known),
     ...facts,
     ...(engine === undefined
       ? {}

@@ -135,7 +135,7 @@ export async function salvageState(host: Host): Promise<Salvaged | undefined> {
   const error = await readState(host).then(() => undefined, toKataError);
   if (error === undefined) return undefined;
   const text = (await readStateText(host).catch(() => undefined)) ?? '';
-  const isWhole = parseJson(text) !== undefined;
+  const isWhole = z.record(z.string(), z.unknown()).safeParse(parseJson(text)).success;
   const parts: Record<string, unknown> = {};
   const lost = new Set<string>();
   for (const [name, schema] of Object.entries(nodeState.shape)) {

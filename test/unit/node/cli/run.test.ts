@@ -1,4 +1,4 @@
-import { mkdir, readFile, readdir, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { ERRORS } from '../../../../src/errorTable.ts';
@@ -7,6 +7,7 @@ import type { NodePlan } from '../../../../src/crds/nodePlan.ts';
 import { COMMANDS } from '../../../../src/node/cli/options.ts';
 import { run } from '../../../../src/node/cli/run.ts';
 import type { Host } from '../../../../src/node/host/host.ts';
+import { verifyResult } from '../../../../src/node/stages/inspectHost.ts';
 import { hostStatus } from '../../../../src/node/stages/status.ts';
 import { bundleReport } from '../../../../src/node/artifacts/bundle.ts';
 import { kataTree, tar, treeEntries, zst } from '../fixtures/archives.ts';
@@ -108,6 +109,41 @@ describe('kata-node by hand', () => {
     expect(await kataNode('verify', '--plan', plan)).toMatchObject({ code: 0 });
   });
 
+  it('verifies every file on demand, with the plan that was applied last, and its remedy helps', async () => {
+    const { plan, kataNode, host } = await machine();
+    expect(await kataNode('verify', '--files')).toMatchObject({
+      code: 2,
+      err: expect.stringContaining('no revision is active on this host') as string,
+    });
+    await kataNode('apply', '--plan', plan);
+    const { code, out } = await kataNode('verify', '--files');
+    expect([code, out]).toEqual([0, expect.stringMatching(/^VersionFiles: ok \(\d+ ms\)$/m)]);
+    const json = verifyResult.strict();
+    const clean: unknown = JSON.parse(
+      (await kataNode('verify', '--files', '--output', 'json')).out,
+    );
+    expect(json.parse(clean)).toMatchObject({ outcome: 'done', differences: [] });
+
+    const [digest = ''] = await readdir(host.at('/opt/kata/versions'));
+    const at = host.at(`/opt/kata/versions/${digest}/share/kata-containers/kata-containers.img`);
+    const bytes = await readFile(at);
+    bytes.writeUInt8(bytes.readUInt8(0) ^ 1, 0);
+    await writeFile(at, bytes);
+    const damaged = await kataNode('verify', '--files');
+    expect(damaged.code).toBe(4);
+    const name = 'share/kata-containers/kata-containers.img';
+    expect(damaged.out).toContain(`\n${digest}/${name}: another content\n`);
+    expect(damaged.out).toContain(`VersionFiles/${ERRORS.KATA_E_FILES_CHANGED.reason}: not as it was unpacked: `);
+    const told: unknown = JSON.parse((await kataNode('verify', '--files', '--output', 'json')).out);
+    expect(json.parse(told).differences).toEqual([{ digest, path: name, what: 'another content' }]);
+    expect(await kataNode('verify')).toMatchObject({ code: 0 });
+
+    await rm(host.at(`/opt/kata/versions/${digest}/.complete`));
+    expect((await kataNode('status')).out).toContain(`  ${digest} damaged: active`);
+    expect(await kataNode('apply', '--plan', plan)).toMatchObject({ code: 0 });
+    expect(await kataNode('verify', '--files')).toMatchObject({ code: 0 });
+  });
+
   it('tells where the host stands and what to do next', async () => {
     const { plan, kataNode, engine } = await machine();
     expect((await kataNode('status')).out).toMatch(
@@ -121,6 +157,7 @@ describe('kata-node by hand', () => {
     expect(out).toMatch(
       /^Phase: Active\nDeployment: kata\nActive: revision r1, Kata 4\.1\.0, \/opt\/kata\/versions\/[0-9a-f]{20}\nServed: kata-fc, kata-qemu\n/,
     );
+    expect(out).toMatch(/\nOn disk:\n {2}[0-9a-f]{20} Kata 4\.1\.0, \d+ MB: active, staged\n/);
     const json: unknown = JSON.parse((await kataNode('status', '--output', 'json')).out);
     expect(hostStatus.strict().parse(json)).toMatchObject({
       phase: 'Active',
@@ -175,6 +212,7 @@ describe('kata-node by hand', () => {
     [['statsu'], 'there is no command statsu; did you mean status?'],
     [['apply', '--hard'], "Unknown option '--hard'"],
     [['apply', '--plan', 'x', '--force'], '--force is for remove alone'],
+    [['apply', '--plan', 'x', '--files'], '--files is for verify alone'],
     [['apply', '--output', 'yaml'], '--output is json or text'],
     [['apply', 'everything'], 'everything is not understood'],
     [['apply'], 'name it with --plan FILE'],
