@@ -1,4 +1,4 @@
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
@@ -12,6 +12,7 @@ import {
 } from '../../src/node/engine/index.ts';
 import { crioBinary } from './support/crioBinary.ts';
 import { CrioProcess } from './support/crioProcess.ts';
+import { cellOf, seen } from './support/engineMatrix.ts';
 import { failureOf, host, MemoryStore, run, sha256, signal } from './support/engineRelease.ts';
 
 const binary = await crioBinary().catch((error: unknown) => {
@@ -46,14 +47,78 @@ describe.skipIf(binary === undefined)('CRI-O', () => {
   const install = (...handlers: string[]): Promise<unknown> =>
     run(installSteps({ ...options(), registrations: handlers.map(kata) }));
 
-  test('serves the handlers after a reload, without a restart, and gives back what was there', async () => {
-    const original = await sha256(crio.engine().configPath);
+  const NAME = (): string => `CRI-O ${crio.engine().version}`;
+
+  test('serves the handlers after a reload, without a restart', async ({ task }) => {
+    cellOf(task, NAME(), 'install');
     const before = await served();
     await checkEngineConfig(host, crio.engine(), signal());
     await install('kata-fc', 'kata-qemu');
     expect(await served()).toEqual([...before, 'kata-fc', 'kata-qemu'].toSorted());
     expect(await readdir(dropIns())).toEqual(['90-kata-operator-kata.conf']);
+    expect([crio.reloads, crio.restarts]).toEqual([1, 0]);
+    seen(task, 'one reload');
+  });
+
+  test('does nothing a second time', async ({ task }) => {
+    cellOf(task, NAME(), 'noop');
+    await install('kata-fc', 'kata-qemu');
+    const installed = await sha256(ours());
     expect(await install('kata-fc', 'kata-qemu')).toEqual([]);
+    expect(await sha256(ours())).toBe(installed);
+    expect([crio.reloads, crio.restarts]).toEqual([1, 0]);
+    seen(task, 'no reload, 0 bytes');
+  });
+
+  test('takes over the shim of another version by a reload', async ({ task }) => {
+    cellOf(task, NAME(), 'upgrade');
+    await install('kata-fc');
+    await cp(`${crio.directory}/shim`, `${crio.directory}/other`, { recursive: true });
+    const shimPath = `${crio.directory}/other/containerd-shim-kata-v2`;
+    const registrations = [{ ...kata('kata-fc'), shimPath }];
+    await run(installSteps({ ...options(), registrations }));
+    expect(await readFile(ours(), 'utf8')).toContain(shimPath);
+    expect(await run(installSteps({ ...options(), registrations }))).toEqual([]);
+    expect([crio.reloads, crio.restarts]).toEqual([2, 0]);
+    seen(task, 'one reload');
+  });
+
+  test('gets its file back that was taken away by hand', async ({ task }) => {
+    cellOf(task, NAME(), 'drift');
+    await install('kata-fc');
+    const installed = await sha256(ours());
+    await rm(ours());
+    await crio.restart();
+    expect(await served()).not.toContain('kata-fc');
+    await install('kata-fc');
+    expect(await sha256(ours())).toBe(installed);
+    expect(await served()).toContain('kata-fc');
+    seen(task, 'repaired');
+  });
+
+  test('runs with the earlier file again when it does not come back with the new one', async ({
+    task,
+  }) => {
+    cellOf(task, NAME(), 'rollback');
+    await install('kata-fc');
+    const installed = await sha256(ours());
+    crio.ignoresReload = true;
+    crio.failingRestarts = 1;
+    expect(await failureOf(install('kata-fc', 'kata-qemu'))).toMatchObject({
+      code: 'KATA_E_ENGINE_RESTART',
+    });
+    expect(await sha256(ours())).toBe(installed);
+    expect(await served()).toContain('kata-fc');
+    expect(await served()).not.toContain('kata-qemu');
+    expect(crio.restarts).toBe(2);
+    seen(task, 'by itself');
+  });
+
+  test('gives back what was there', async ({ task }) => {
+    cellOf(task, NAME(), 'remove');
+    const original = await sha256(crio.engine().configPath);
+    const before = await served();
+    await install('kata-fc', 'kata-qemu');
     await install('kata-fc');
     expect(await served()).toEqual([...before, 'kata-fc'].toSorted());
     await run(removeSteps(options()));
@@ -63,6 +128,7 @@ describe.skipIf(binary === undefined)('CRI-O', () => {
     expect(await sha256(crio.engine().configPath)).toBe(original);
     expect([crio.reloads, crio.restarts]).toEqual([3, 0]);
     expect(store.record).toBeUndefined();
+    seen(task, 'same sha256');
   });
 
   test('is restarted, once, when it does not take over its runtimes by a reload', async () => {
@@ -103,7 +169,8 @@ describe.skipIf(binary === undefined)('CRI-O', () => {
       text: '[crio.runtime]\ndefault_runtime = "gone"\n',
       says: 'default_runtime',
     },
-  ])('refuses a file $name, and changes nothing', async ({ text, says, last }) => {
+  ])('refuses a file $name, and changes nothing', async ({ text, says, last }, { task }) => {
+    if (last === undefined) cellOf(task, NAME(), 'badConfiguration');
     const theirs = join(dropIns(), last === true ? '99-theirs.conf' : '10-theirs.conf');
     await writeFile(theirs, text);
     const names = await readdir(dropIns());
@@ -112,6 +179,7 @@ describe.skipIf(binary === undefined)('CRI-O', () => {
     expect(await readdir(dropIns())).toEqual(names);
     expect(await readdir(join(dropIns(), '..'))).toEqual(['crio.conf', 'crio.conf.d']);
     expect(crio.reloads).toBe(0);
+    if (last === undefined) seen(task, 'refused, no reload');
   });
 
   test('has no snapshotters, and says so', async () => {

@@ -98,7 +98,7 @@ describe.for(ENGINE_RELEASES)('containerd %s under systemd', (release) => {
     machine = await startEngineHost(release);
     await loadImage(machine, IMAGES.pause);
     const said = await machine.sh('containerd --version');
-    engine = `containerd ${/\b\d+\.\d+\.\d+/.exec(said)?.[0] ?? ''}`;
+    engine = `containerd ${/\d+\.\d+\.\d+/.exec(said)?.[0] ?? ''}`;
     original = await digest();
     handlers = await served();
     opt = await machine.sh('ls -A /opt');

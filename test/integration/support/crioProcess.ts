@@ -7,6 +7,7 @@ import { chmod, mkdir, mkdtemp, open, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { KataError } from '../../../src/errors.ts';
 import { criStatus } from '../../../src/node/engine/cri/client.ts';
 import type { Engine, EngineRestarter } from '../../../src/node/engine/index.ts';
 
@@ -19,6 +20,8 @@ export class CrioProcess implements EngineRestarter {
   reloads = 0;
   /** The next reloads do nothing, as with an older CRI-O. */
   ignoresReload = false;
+  /** So many of the next restarts end the process and do not start it again. */
+  failingRestarts = 0;
   readonly #binary: string;
   #child: ChildProcess | undefined;
 
@@ -75,6 +78,13 @@ export class CrioProcess implements EngineRestarter {
   async restart(): Promise<void> {
     this.restarts += 1;
     await this.stop();
+    if (this.failingRestarts > 0) {
+      this.failingRestarts -= 1;
+      throw new KataError('KATA_E_ENGINE_RESTART', {
+        unit: this.unit,
+        cause: 'the test does not start it',
+      });
+    }
     await this.start();
   }
 
