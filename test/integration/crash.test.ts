@@ -8,7 +8,7 @@ import { once } from 'node:events';
 import { chmod, mkdir, readdir, readFile, rm, rmdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CONTAINERD_CONFIG as CONFIG } from '../../bench/crash/engineKinds.ts';
+import { CONTAINERD_CONFIG as CONFIG, CRIO_DROP_INS } from '../../bench/crash/engineKinds.ts';
 import { CrashHost } from '../../bench/crash/host.ts';
 import { snapshotOf, wrongAfterRemoval, type Snapshot } from '../../bench/crash/invariants.ts';
 import { ADMIN_CONFIG, BLOCK, MACHINES } from '../../bench/crash/machines.ts';
@@ -76,6 +76,26 @@ describe('a host on which a run was interrupted', () => {
       }
     },
   );
+
+  test.concurrent('has no directory left that was made for a drop-in', async ({ expect }) => {
+    const [machine = BLOCK] = MACHINES.filter(({ name }) => name.startsWith('CRI-O'));
+    const [scenario] = SCENARIOS.filter(({ name }) => name === 'install');
+    const other = await CrashHost.create(tools, machine);
+    try {
+      const its = await Laboratory.create(other);
+      if (scenario === undefined) throw new Error('nothing is installed');
+      const made = (await its.callsOf(scenario)).find(({ path }) => path === CRIO_DROP_INS);
+      const at = (made?.number ?? 0) + 1;
+      const points = (['otherAttempt', 'instead'] as const).map((sequel) => ({
+        ...{ scenario, sequel },
+        interruption: { at, fault: 'kill' as const },
+      }));
+      expect(made?.name).toBe('mkdir');
+      expect(await wrongPoints(its, points)).toEqual([]);
+    } finally {
+      await other.dispose();
+    }
+  });
 
   test('goes back to the old configuration when the run that goes on finds that the engine does not start', async () => {
     await host.bringBack('r1');
