@@ -115,12 +115,13 @@ export async function removeVersion(host: Host, digest: string): Promise<void> {
   }
 }
 
-/** Removes what interrupted attempts left, save that of `keep`. */
+/** Removes what interrupted attempts left, save that of `keep`. Whether all of it goes changes nothing. */
 export async function collectPartials(host: Host, keep: string): Promise<void> {
   const names = await readdir(host.at(HOST_PATHS.versions)).catch(() => []);
   for (const name of names) {
     if (name.endsWith(PARTIAL) && name !== keep + PARTIAL) {
-      await rm(host.at(join(HOST_PATHS.versions, name)), { recursive: true, force: true });
+      const at = host.at(join(HOST_PATHS.versions, name));
+      await rm(at, { recursive: true, force: true }).catch(() => undefined);
     }
   }
 }

@@ -41,6 +41,8 @@ async function stageLocked(context: StageContext, builder: ResultBuilder): Promi
   });
   await journal.update((state) => ({ ...state, deployment: plan.deployment }));
   await journal.begin('stage', attempt);
+  // Before it is asked whether there is room: what was left takes some.
+  await collectPartials(host, wanted.digest);
   const report = await runTransaction(artifactSteps({ host, plan, arch, access, ...wanted }), {
     journal,
     observe,
@@ -96,6 +98,5 @@ async function recordStaged(
       ? {}
       : { overtaken: state.staged }),
   }));
-  await collectPartials(host, digest);
   await discardDownloads(host);
 }
