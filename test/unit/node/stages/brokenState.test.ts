@@ -2,7 +2,6 @@ import { mkdir, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { KataError } from '../../../../src/errors.ts';
 import { activate } from '../../../../src/node/stages/activate.ts';
-import type { StageContext } from '../../../../src/node/stages/context.ts';
 import { preflight } from '../../../../src/node/stages/preflight.ts';
 import { remove } from '../../../../src/node/stages/remove.ts';
 import { previousPlan } from '../../../../src/node/stages/rollback.ts';
@@ -11,38 +10,25 @@ import { readHostStatus } from '../../../../src/node/stages/status.ts';
 import { STATE_FILE } from '../../../../src/node/transaction/journal.ts';
 import {
   ENGINE_CONFIG,
-  FileEngine,
   ORIGINAL_CONFIG,
-  bundle,
-  contextOf,
   planOf,
+  installedHost,
+  type InstalledHost,
   snapshot,
-  temporaryHost,
 } from '../fixtures/host.ts';
 
-interface Broken {
-  readonly context: StageContext;
-  readonly engine: FileEngine;
-  /** Of the whole host, before the first run. */
-  readonly before: Record<string, string>;
+interface Broken extends InstalledHost {
   readonly seen: string[];
 }
 
 async function installed(): Promise<Broken> {
-  const engine = new FileEngine();
-  const host = await temporaryHost();
-  const before = await snapshot(host.root);
   const seen: string[] = [];
-  const context = contextOf(host, {
-    engine: engine.port,
-    bundleDirectory: await bundle(),
+  const its = await installedHost({
     sandboxPatienceMs: 0,
     observe: (step, event, _ms, error) =>
       seen.push(`${step} ${event}${error === undefined ? '' : `: ${error.message}`}`),
   });
-  await stage(context);
-  await activate(context);
-  return { context: { ...context, attempt: 'next' }, engine, before, seen };
+  return { ...its, context: { ...its.context, attempt: 'next' }, seen };
 }
 
 type Change = (text: string) => string;

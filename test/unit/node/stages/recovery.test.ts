@@ -5,31 +5,17 @@ import type { Host } from '../../../../src/node/host/host.ts';
 import { activate } from '../../../../src/node/stages/activate.ts';
 import type { StageContext } from '../../../../src/node/stages/context.ts';
 import { remove } from '../../../../src/node/stages/remove.ts';
-import { stage } from '../../../../src/node/stages/stage.ts';
 import { StateFile, readState } from '../../../../src/node/transaction/journal.ts';
 import type { Transaction } from '../../../../src/node/transaction/state.ts';
-import {
-  FC,
-  FileEngine,
-  bundle,
-  contextOf,
-  planOf,
-  snapshot,
-  temporaryHost,
-} from '../fixtures/host.ts';
+import type { FileEngine } from '../fixtures/host.ts';
+import { FC, planOf, installedHost, snapshot } from '../fixtures/host.ts';
 
 const CONFIGURATION = '/opt/kata/revisions/r1/kata-fc/configuration.toml';
 const OTHER = '/opt/kata/revisions/r1/kata-new/configuration.toml';
 
 /** A host with r1 active, on which a process died while it put other files in place. */
 async function interrupted(): Promise<{ context: StageContext; engine: FileEngine }> {
-  const engine = new FileEngine();
-  const context = contextOf(await temporaryHost(), {
-    engine: engine.port,
-    bundleDirectory: await bundle(),
-  });
-  await stage(context);
-  await activate(context);
+  const { context, engine } = await installedHost();
   const state = new StateFile(context.host);
   const { active } = await state.read();
   if (active === undefined) throw new Error('nothing is active');
@@ -123,13 +109,7 @@ describe('a transaction that failed and was cut short while it was taken back', 
 
 describe('an activation that replaces files of the same revision', () => {
   it('puts the old ones back when it fails', async () => {
-    const engine = new FileEngine();
-    const context = contextOf(await temporaryHost(), {
-      engine: engine.port,
-      bundleDirectory: await bundle(),
-    });
-    await stage(context);
-    await activate(context);
+    const { context, engine } = await installedHost();
     await writeFile(context.host.at(CONFIGURATION), '# mine');
     const before = await snapshot(context.host.at('/opt/kata/revisions'));
     engine.failAt = 'EngineConfiguration';

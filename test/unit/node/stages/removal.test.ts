@@ -1,42 +1,14 @@
 import { mkdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
-import { activate } from '../../../../src/node/stages/activate.ts';
 import type { StageContext } from '../../../../src/node/stages/context.ts';
 import { remove } from '../../../../src/node/stages/remove.ts';
-import { stage } from '../../../../src/node/stages/stage.ts';
 import type { Host } from '../../../../src/node/host/host.ts';
-import {
-  ENGINE_CONFIG,
-  FileEngine,
-  bundle,
-  contextOf,
-  snapshot,
-  temporaryHost,
-} from '../fixtures/host.ts';
+import { ENGINE_CONFIG, installedHost, type InstalledHost, snapshot } from '../fixtures/host.ts';
 
-async function installed(): Promise<{
-  context: StageContext;
-  engine: FileEngine;
-  version: string;
-  before: Record<string, string>;
-}> {
-  const engine = new FileEngine();
-  const host = await temporaryHost();
-  const before = await snapshot(host.root);
-  const context = contextOf(host, {
-    engine: engine.port,
-    bundleDirectory: await bundle(),
-    sandboxPatienceMs: 0,
-  });
-  const staged = await stage(context);
-  await activate(context);
-  return {
-    context,
-    engine,
-    version: `/opt/kata/versions/${staged.facts.artifacts?.digest ?? ''}`,
-    before,
-  };
+async function installed(): Promise<InstalledHost & { version: string }> {
+  const its = await installedHost({ sandboxPatienceMs: 0 });
+  return { ...its, version: `/opt/kata/versions/${its.digest}` };
 }
 
 async function process(host: Host, pid: number, exe: string): Promise<() => Promise<void>> {
