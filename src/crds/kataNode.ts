@@ -31,6 +31,21 @@ export type Phase = (typeof PHASES)[number];
 
 const text = z.string().max(1024);
 
+const nodeError = z.object({
+  code: z.string().max(64),
+  step: z.string().max(64),
+  reason: z.string().max(128),
+  message: text,
+  remedy: text,
+});
+
+const returnedFrom = z.object({
+  revision: z.string().max(63),
+  /** When it failed there (RFC 3339). */
+  since: z.string().max(64),
+  error: nodeError,
+});
+
 export const kataNodeSpec = z.object({
   deployment: z.string().max(63),
   /** UID of the Node: an object of a node that was deleted and made again starts anew. */
@@ -39,6 +54,8 @@ export const kataNodeSpec = z.object({
   revision: z.string().max(63).optional(),
   /** When the present attempt was started (RFC 3339); nodeTimeout counts from here. */
   claimedAt: z.string().max(64).optional(),
+  /** Set while the node has been moved back to the revision before: which one it failed at, and how. */
+  returnedFrom: returnedFrom.optional(),
   /** Value of the retry annotation that was already obeyed. */
   retryHandled: z.string().max(253).optional(),
 });
@@ -87,15 +104,7 @@ export const kataNodeStatus = z.object({
   engineRestarts: z.int().min(0).optional(),
   outageMs: z.number().optional(),
   bytesWritten: z.number().optional(),
-  error: z
-    .object({
-      code: z.string().max(64),
-      step: z.string().max(64),
-      reason: z.string().max(128),
-      message: text,
-      remedy: text,
-    })
-    .optional(),
+  error: nodeError.optional(),
 });
 
 export type KataNodeSpec = z.infer<typeof kataNodeSpec>;

@@ -16,7 +16,6 @@ const OF_SPEC: readonly Unimplemented<KataDeploymentSpec>[] = [
   { path: 'nodes.adopt', isSet: ({ nodes }) => nodes.adopt },
   { path: 'nodes.startupTaint', isSet: ({ nodes }) => nodes.startupTaint !== undefined },
   { path: 'rollout.drain.enabled', isSet: ({ rollout }) => rollout.drain.enabled },
-  { path: 'rollout.onFailure', isSet: ({ rollout }) => rollout.onFailure === 'Leave' },
   { path: 'verify', isSet: ({ verify }) => verify === 'Sandbox' },
   { path: 'overhead', isSet: ({ overhead }) => overhead === 'Recommend' },
   { path: 'uninstall.policy', isSet: ({ uninstall }) => uninstall.policy !== 'Wait' },

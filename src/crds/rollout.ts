@@ -78,7 +78,9 @@ export const rollout = z.object({
   onFailure: z
     .enum(['Rollback', 'Leave'])
     .default('Rollback')
-    .describe('What happens on a node whose transaction failed.'),
+    .describe(
+      'A node that failed is as it was before by its own doing. Rollback: it is given the revision at which it was last Ready again, and so verified and repaired at that one. Leave: it is left there.',
+    ),
 });
 
 export type RolloutSpec = z.output<typeof rollout>;

@@ -8,7 +8,7 @@ import { ANNOTATION, approvedWave, FINALIZER } from '../../crds/names.ts';
 import { kataDeploymentSpec, type KataDeploymentSpec } from '../../crds/kataDeployment.ts';
 import { notImplementedFields } from '../../crds/notImplemented.ts';
 import { KataError } from '../../errors.ts';
-import { installOnNode } from '../nodes/installation.ts';
+import { installOnNode, revisionDue } from '../nodes/installation.ts';
 import { isRemovable, removeFromNode, type Removal } from '../nodes/removal.ts';
 import { installRevision, resolveRuntimes, type Revision } from '../revision/plan.ts';
 import { decideRollout, type RolloutDecision } from '../rollout/decide.ts';
@@ -63,7 +63,9 @@ function install(
   const target = revision.name;
   const members = membership(o, spec, target, nowMs);
   const rollout = rolloutOf(o, spec, members, target, nowMs);
-  const claimable = rollout.claim.filter(({ node }) => isServed(o, target, node.name));
+  const claimable = rollout.claim.filter((member) =>
+    isServed(o, revisionDue(member, target) ?? target, member.node.name),
+  );
   const claimed = new Set(claimable.map(({ node }) => node.name));
   const removals = removalsOf(o, members, rollout, spec.rollout.paused, nowMs);
   const classes = ensureRuntimeClasses(o, spec, resolveRuntimes(spec));

@@ -47,7 +47,11 @@ function nodesWentDown({ rollout, spec }: VerdictInput): Verdict | undefined {
 
 /** A node of the pool that ended badly, or one that cannot be cleaned. */
 export function isFailing({ state, status }: Member): boolean {
-  return state === 'failed' || (state === 'removing' && status?.error !== undefined);
+  return (
+    state === 'failed' ||
+    state === 'returned' ||
+    (state === 'removing' && status?.error !== undefined)
+  );
 }
 
 /** Repaired again and again: something else keeps changing the node. */

@@ -9,6 +9,8 @@ import { assess } from '../nodes/assess.ts';
 import { memberOf, type Member } from '../nodes/member.ts';
 import { isSelected } from '../nodes/selection.ts';
 import { hindranceOf } from '../nodes/tolerations.ts';
+import { revisionExists } from '../revision/served.ts';
+import type { KataNodeStatus } from '../../crds/kataNode.ts';
 import type { KataNodeView, NodeView } from '../cache/views.ts';
 import type { Observed } from './observed.ts';
 
@@ -73,6 +75,11 @@ function ownerOf(
   );
 }
 
+function fallbackOf(o: Observed, status: KataNodeStatus | undefined): string | undefined {
+  const previous = status?.previousRevision;
+  return previous !== undefined && revisionExists(o, previous) ? previous : undefined;
+}
+
 function joined(
   o: Observed,
   spec: KataDeploymentSpec,
@@ -99,5 +106,6 @@ function joined(
   const mountsImage = spec.artifacts.image !== undefined;
   const hindrance = hindranceOf(node, spec.nodes.tolerations, mountsImage);
   const owner = ownerOf(o, node, kataNode);
-  return memberOf({ node, kataNode, pod, status, hindrance, owner, target }, nowMs);
+  const fallback = spec.rollout.onFailure === 'Rollback' ? fallbackOf(o, status) : undefined;
+  return memberOf({ node, kataNode, pod, status, hindrance, fallback, owner, target }, nowMs);
 }

@@ -7,7 +7,7 @@ import { kataDeploymentStatus, type KataDeploymentStatus } from '../../crds/kata
 import { API_VERSION, REMOVE } from '../../crds/names.ts';
 import type { KataError } from '../../errors.ts';
 import * as events from '../events.ts';
-import type { Member, MemberState } from '../nodes/member.ts';
+import { failureOf, type Member, type MemberState } from '../nodes/member.ts';
 import type { RolloutDecision } from '../rollout/decide.ts';
 import type { Write } from '../writes.ts';
 import { conditionList, type Verdict } from './conditions.ts';
@@ -144,7 +144,7 @@ function countNodes({ pool, leaving }: Membership): Counts {
   return {
     desired: pool.length - unsupported - count('conflict', 'skipped'),
     ready: count('current'),
-    failed: count('failed'),
+    failed: count('failed', 'returned'),
     unsupported,
     skipped: count('skipped'),
     inProgress: count('inProgress', 'awaitingRestart'),
@@ -154,10 +154,11 @@ function countNodes({ pool, leaving }: Membership): Counts {
 }
 
 function failures(members: readonly Member[]): Pick<KataDeploymentStatus, 'failures'> {
-  const list = members.filter(isFailing).flatMap(({ node, status }) => {
-    if (status?.error === undefined) return [];
-    const { step, reason, message } = status.error;
-    return [{ node: node.name, step, reason, message, since: status.since ?? '' }];
+  const list = members.filter(isFailing).flatMap((member) => {
+    const failure = failureOf(member);
+    if (failure === undefined) return [];
+    const { step, reason, message } = failure.error;
+    return [{ node: member.node.name, step, reason, message, since: failure.since }];
   });
   return list.length === 0 ? {} : { failures: list.slice(0, MAX_FAILURES) };
 }

@@ -131,7 +131,7 @@ function isNewcomer(
   { node, status, state }: Member,
   { previous, spec, target, nowMs }: VerdictInput,
 ): boolean {
-  if (state === 'current' || state === 'failed') return false;
+  if (state === 'current' || state === 'failed' || state === 'returned') return false;
   // An edit is something else: then everybody has to follow.
   if (status?.previousRevision !== undefined || previous.currentRevision !== target) return false;
   const wasAvailable = previous.conditions?.some(

@@ -23,7 +23,7 @@ export function wakeAfterMs(
 
 function paceMs({ pool, leaving }: Membership): number {
   if (leaving.length > 0) return LEAVING_MS;
-  if (pool.some(({ state }) => state === 'inProgress')) return WORKING_MS;
+  if (pool.some(({ state, working }) => state === 'inProgress' || working)) return WORKING_MS;
   if (
     pool.some(
       ({ state }) => state === 'failed' || state === 'waiting' || state === 'awaitingRestart',

@@ -1,5 +1,5 @@
 /** Sentences about nodes and Pods, bounded whatever the fleet. */
-import type { Member } from '../nodes/member.ts';
+import { failureOf, type Member } from '../nodes/member.ts';
 
 const MAX_NAMES = 5;
 
@@ -17,11 +17,12 @@ export function nameSome(names: readonly string[]): string {
   return `${names.slice(0, MAX_NAMES).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
 }
 
-function explainFailure({ node, status }: Member): string {
-  const error = status?.error;
-  return error === undefined
-    ? `${node.name}: unknown`
-    : `${node.name}: ${error.step}/${error.reason}: ${error.message} Next: ${error.remedy}`;
+function explainFailure(member: Member): string {
+  const { node, kataNode, state } = member;
+  const error = failureOf(member)?.error;
+  if (error === undefined) return `${node.name}: unknown`;
+  const now = state === 'returned' ? ` (now at revision ${kataNode?.spec.revision ?? ''})` : '';
+  return `${node.name}${now}: ${error.step}/${error.reason}: ${error.message} Next: ${error.remedy}`;
 }
 
 export function explainFailures(members: readonly Member[]): string {

@@ -12,7 +12,7 @@ import { ENDED } from './report.ts';
 import type { Member } from './member.ts';
 
 export interface Retry {
-  readonly reason: 'Asked' | 'MayPass' | 'HandlerVanished' | 'FilesChanged';
+  readonly reason: 'Asked' | 'MayPass' | 'HandlerVanished' | 'FilesChanged' | 'Return';
   /** Value of the annotation, when a person asked. */
   readonly handled?: string;
 }
@@ -35,6 +35,7 @@ const ATTEMPTED: readonly Member['state'][] = [
   'failed',
   'unsupported',
   'awaitingRestart',
+  'returned',
   'removing',
 ];
 
@@ -45,6 +46,7 @@ type Check = (member: Settled, nowMs: number) => Retry | undefined;
 const checks: readonly Check[] = [
   /* a person annotated the KataNode */ askedByAnnotation,
   /* the network may be back, the disk may have room */ retryableAfterBackoff,
+  /* it will not get well by itself: back to what worked */ returnToPrevious,
   /* the engine lost our handlers: somebody overwrote its configuration */ handlerVanished,
   /* the readiness probe saw other files than those that were verified */ filesChanged,
 ];
@@ -103,9 +105,26 @@ function retryableAfterBackoff(
     : undefined;
 }
 
+/** Only when no further attempt by itself is due: each of them might still succeed. */
+function returnToPrevious({ status, state, fallback }: Settled): Retry | undefined {
+  if (state !== 'failed' || status === undefined || fallback === undefined) return undefined;
+  const isGivenUp = !isRetryable(status.error) || (status.attempts ?? 1) >= MAX_AUTOMATIC_ATTEMPTS;
+  return isGivenUp ? { reason: 'Return' } : undefined;
+}
+
+/** Ready, at the target revision or, after it failed there, at the one before. */
+function isVerified({ state, status, kataNode }: Settled): boolean {
+  return (
+    state === 'current' ||
+    (state === 'returned' &&
+      status?.phase === 'Ready' &&
+      status.revision === kataNode?.spec.revision)
+  );
+}
+
 function handlerVanished(member: Settled, nowMs: number): Retry | undefined {
-  const { node, status, state } = member;
-  if (state !== 'current' || node.runtimeHandlers === undefined) return undefined;
+  const { node, status } = member;
+  if (!isVerified(member) || node.runtimeHandlers === undefined) return undefined;
   if (!hasHeld(member, VANISHED_MS, nowMs)) return undefined;
   const served = new Set(node.runtimeHandlers);
   // An engine that reports nothing at all says nothing about ours.
@@ -116,9 +135,9 @@ function handlerVanished(member: Settled, nowMs: number): Retry | undefined {
 }
 
 function filesChanged(member: Settled, nowMs: number): Retry | undefined {
-  const { pod, state, status, kataNode } = member;
+  const { pod, status, kataNode } = member;
   if (
-    state !== 'current' ||
+    !isVerified(member) ||
     kataNode?.spec.revision === REMOVE ||
     pod?.unreadySinceMs === undefined
   )

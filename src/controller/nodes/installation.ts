@@ -11,7 +11,7 @@ import { outlivedPod, renewed } from './attempts.ts';
 import type { Member } from './member.ts';
 import { nodeWrites, type Intention } from './writes.ts';
 
-/** `claim` says that the rollout lets this node have the target revision, or another attempt, now. */
+/** `claim` says that the rollout lets this node have the target revision, another attempt, or the revision before, now. */
 export function installOnNode(
   o: Observed,
   member: Member,
@@ -19,25 +19,45 @@ export function installOnNode(
   claim: boolean,
   nowMs: number,
 ): Write[] {
-  const { state } = member;
-  if (state === 'conflict') return [];
-  const isClaimed = claim && state === 'waiting';
-  const intention = isClaimed
-    ? claimFor(o, member, target, nowMs)
-    : keepOrRetry(member, claim, nowMs);
+  if (member.state === 'conflict') return [];
+  const intention = claim ? claimed(o, member, target, nowMs) : keepOrRetry(member, false, nowMs);
   if (intention === undefined) return [];
   return [...nodeWrites(o.deployment, member, intention, nowMs), ...transitionEvents(member)];
 }
 
-function claimFor(o: Observed, member: Member, target: string, nowMs: number): Intention {
+/** Revision that a node is to be given when it is its turn; undefined when it only tries again what it has. */
+export function revisionDue(member: Member, target: string): string | undefined {
+  const { state, retry, fallback } = member;
+  if (state === 'waiting') return target;
+  if (state === 'returned' && retry?.reason === 'Asked') return target;
+  return retry?.reason === 'Return' ? fallback : undefined;
+}
+
+function claimed(
+  o: Observed,
+  member: Member,
+  target: string,
+  nowMs: number,
+): Intention | undefined {
+  const revision = revisionDue(member, target);
+  if (revision === undefined) return keepOrRetry(member, true, nowMs);
   const { node, kataNode, status } = member;
+  const { returnedFrom, ...before } = kataNode?.spec ?? {};
   const spec: KataNodeSpec = {
-    ...kataNode?.spec,
+    ...before,
     deployment: o.deployment.name,
     nodeUID: node.uid,
-    revision: target,
+    revision,
+    ...(revision === target ? {} : givenUp(member)),
   };
-  return { spec: renewed(spec, member, nowMs), claimed: target, status, advertise: true };
+  return { spec: renewed(spec, member, nowMs), claimed: revision, status, advertise: true };
+}
+
+/** What must not be forgotten of a node that goes back: neither tried again by itself nor taken for well. */
+function givenUp({ status }: Member): Pick<KataNodeSpec, 'returnedFrom'> {
+  if (status?.error === undefined || status.revision === undefined) return {};
+  const { revision, error } = status;
+  return { returnedFrom: { revision, error, since: status.since ?? '' } };
 }
 
 function keepOrRetry(member: Member, again: boolean, nowMs: number): Intention | undefined {

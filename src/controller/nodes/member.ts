@@ -1,7 +1,7 @@
 /**
  * One node of a KataDeployment: the Node, its KataNode and its Pod, joined, with what follows from them.
  */
-import type { KataNodeStatus } from '../../crds/kataNode.ts';
+import type { KataNodeSpec, KataNodeStatus } from '../../crds/kataNode.ts';
 import { REMOVE } from '../../crds/names.ts';
 import type { NodePodView } from '../cache/nodePod.ts';
 import type { KataNodeView, NodeView } from '../cache/views.ts';
@@ -14,6 +14,7 @@ import { retryOf, type Retry } from './attempts.ts';
  * - `inProgress`: has it, and no result yet
  * - `current`: verified at it
  * - `failed`, `unsupported`, `awaitingRestart`: ended otherwise at it
+ * - `returned`: failed at it, and was given the revision before again
  * - `skipped`: no Pod of ours can run there, or a person wants none to
  * - `conflict`: belongs to another KataDeployment
  * - `removing`: is being cleaned
@@ -25,6 +26,7 @@ export type MemberState =
   | 'failed'
   | 'unsupported'
   | 'awaitingRestart'
+  | 'returned'
   | 'skipped'
   | 'conflict'
   | 'removing';
@@ -41,8 +43,15 @@ export interface Member {
   readonly retry: Retry | undefined;
   /** Why no Pod of ours can run there, or shall. */
   readonly hindrance: string | undefined;
+  /** Revision to move the node back to when it fails: it was Ready at it, and its objects are still there. */
+  readonly fallback: string | undefined;
   /** Another KataDeployment that has the node. */
   readonly owner: string | undefined;
+}
+
+interface Failure {
+  readonly error: NonNullable<KataNodeStatus['error']>;
+  readonly since: string;
 }
 
 type Joined = Omit<Member, 'state' | 'retry' | 'working'>;
@@ -67,10 +76,11 @@ function stateOf(
 ): MemberState {
   if (owner !== undefined) return 'conflict';
   if (kataNode?.spec.revision === REMOVE) return 'removing';
-  if (kataNode?.spec.revision !== target) return hindrance === undefined ? 'waiting' : 'skipped';
-  if (status === undefined || status.revision !== target || !ENDED.includes(status.phase))
-    return 'inProgress';
-  if (isRenewed(kataNode.spec, status)) return 'inProgress';
+  if (kataNode?.spec.revision !== target) {
+    if (hindrance !== undefined) return 'skipped';
+    return kataNode?.spec.returnedFrom?.revision === target ? 'returned' : 'waiting';
+  }
+  if (status === undefined || isUnderWay(kataNode.spec, status)) return 'inProgress';
   if (status.phase === 'Ready') return 'current';
   // Whom a person has taken out of the rollout does not hold it up.
   if (FAILED.includes(status.phase)) return node.skip ? 'skipped' : 'failed';
@@ -88,10 +98,20 @@ function stateOf(
 /** A Pod that waits for its image or a mount does nothing. */
 function isWorking({ kataNode, status, pod }: Joined): boolean {
   if (kataNode === undefined || pod === undefined || pod.waiting !== undefined) return false;
+  return status === undefined || isUnderWay(kataNode.spec, status);
+}
+
+/** Whether what the node was given last has not come to an end yet. */
+export function isUnderWay(spec: KataNodeSpec, status: KataNodeStatus): boolean {
   return (
-    status === undefined ||
-    status.revision !== kataNode.spec.revision ||
-    !ENDED.includes(status.phase) ||
-    isRenewed(kataNode.spec, status)
+    status.revision !== spec.revision || !ENDED.includes(status.phase) || isRenewed(spec, status)
   );
+}
+
+/** What went wrong on the node at the target revision, also after it was given the one before again. */
+export function failureOf({ state, status, kataNode }: Member): Failure | undefined {
+  const returned = state === 'returned' ? kataNode?.spec.returnedFrom : undefined;
+  const error = returned?.error ?? status?.error;
+  if (error === undefined) return undefined;
+  return { error, since: returned?.since ?? status?.since ?? '' };
 }

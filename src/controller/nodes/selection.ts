@@ -11,7 +11,10 @@ export function isSelected(node: NodeView, nodes: KataDeploymentSpec['nodes']): 
 }
 
 /** An empty selector matches everything. An unknown operator matches nothing: the API server lets none through. */
-export function matches(labels: Readonly<Record<string, string>>, selector: LabelSelector): boolean {
+export function matches(
+  labels: Readonly<Record<string, string>>,
+  selector: LabelSelector,
+): boolean {
   const wanted = Object.entries(selector.matchLabels ?? {});
   if (!wanted.every(([key, value]) => labels[key] === value)) return false;
   return (selector.matchExpressions ?? []).every(({ key, operator, values = [] }) => {

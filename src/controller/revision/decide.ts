@@ -50,7 +50,10 @@ export function collectRevisions(
   const needed = new Set<string>();
   if (target !== undefined) needed.add(target);
   if (members.leaving.length > 0) needed.add(REMOVE);
-  for (const { kataNode, node } of [...members.pool, ...members.leaving]) {
+  for (const { kataNode, node, status, state } of [...members.pool, ...members.leaving]) {
+    // Until a node is well at the target it may have to go back.
+    if (state !== 'current' && target !== undefined && status?.previousRevision !== undefined)
+      needed.add(status.previousRevision);
     if (kataNode?.spec.revision !== undefined) needed.add(kataNode.spec.revision);
     const claim = parseClaim(node.labels[LABEL.claim] ?? '');
     if (claim?.deployment === o.deployment.name) needed.add(claim.revision);

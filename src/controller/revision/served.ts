@@ -43,6 +43,12 @@ export function contentOf(view: OwnedView): DaemonSetContent {
   return parsed.success ? parsed.data : { observed: false };
 }
 
+/** Whether nodes can be given the revision at all: its DaemonSet is there and stays. */
+export function revisionExists(o: Observed, revision: string): boolean {
+  const name = revisionObjectName(o.deployment.name, revision);
+  return o.daemonSets.some((view) => view.name === name && !view.deleting);
+}
+
 export function isServed(o: Observed, revision: string, node: string): boolean {
   const name = revisionObjectName(o.deployment.name, revision);
   const isKnown = o.daemonSets.some(

@@ -4,7 +4,7 @@
  */
 import { durationMs } from '../../crds/primitives.ts';
 import type { RolloutSpec } from '../../crds/rollout.ts';
-import type { Member } from '../nodes/member.ts';
+import { isUnderWay, type Member } from '../nodes/member.ts';
 import { FAILED } from '../nodes/report.ts';
 import { shareOf } from './shares.ts';
 import { wavesOf, wentDown, type Waves } from './waves.ts';
@@ -64,15 +64,19 @@ export function survey(input: RolloutInput): Survey {
 /** Its last result was bad; that it is tried again makes it no better until a good one comes. */
 export function hasFailed({ state, status }: Member): boolean {
   return (
-    (state === 'failed' || state === 'inProgress') &&
-    status !== undefined &&
-    FAILED.includes(status.phase)
+    state === 'returned' ||
+    ((state === 'failed' || state === 'inProgress') &&
+      status !== undefined &&
+      FAILED.includes(status.phase))
   );
 }
 
 /** From the claim on, also before there is a Pod. */
-export function isWorkedOn({ state, status, working }: Member): boolean {
-  return working || state === 'inProgress' || (state === 'removing' && status?.error === undefined);
+function isWorkedOn({ state, status, working, kataNode }: Member): boolean {
+  if (working || state === 'inProgress') return true;
+  if (state === 'removing') return status?.error === undefined;
+  const spec = state === 'returned' ? kataNode?.spec : undefined;
+  return spec !== undefined && (status === undefined || isUnderWay(spec, status));
 }
 
 function freeSlots(

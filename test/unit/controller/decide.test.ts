@@ -629,7 +629,7 @@ describe('a controller that is killed', () => {
         world.settle({ stopAfter });
         everythingIsGone(world);
       }),
-      { numRuns: 100 },
+      { numRuns: 50 },
     );
   });
 

@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest';
 import { ANNOTATION } from '../../../src/crds/names.ts';
 import { badResult, World, type Behaviour } from './support/world.ts';
 
-const RUNS = 120;
+const RUNS = 60;
 const ROUNDS = 80;
 const DEADLINE_MS = 10 * 60_000;
 const ENDED = ['Ready', 'Failed', 'RolledBack', 'Unsupported', 'AwaitingRestart'];
@@ -274,7 +274,7 @@ function share_(countOrPercent: string, of: number): number {
 }
 
 describe('every rollout', () => {
-  it('stays within its budgets, and ends or says why it does not', { timeout: 60_000 }, () => {
+  it('stays within its budgets, and ends or says why it does not', { timeout: 120_000 }, () => {
     fc.assert(
       fc.property(
         fc.integer({ min: 1, max: 8 }),

@@ -42,7 +42,11 @@ interface NodeOptions {
 }
 
 /** How a node answers when a Pod of ours comes to it; the default is success. */
-export type Behaviour = (node: string, stage: Stage) => Partial<NodeResult> | 'hang' | undefined;
+export type Behaviour = (
+  node: string,
+  stage: Stage,
+  revision: string,
+) => Partial<NodeResult> | 'hang' | undefined;
 
 export class World {
   nowMs = START_MS;
@@ -197,7 +201,7 @@ export class World {
       const written = this.reconcile(options.stopAfter?.());
       const moved = this.playCluster();
       if (written === 0 && !moved && !this.#soaks()) return round;
-      this.nowMs += written === 0 && !moved ? 10_000 : 1_000;
+      this.nowMs += written === 0 && !moved ? 30_000 : 1_000;
     }
     throw new Error(`the world did not settle in ${maxRounds} rounds`);
   }
@@ -434,7 +438,7 @@ export class World {
       pod.revision === 'remove' ? ['remove'] : ['preflight', 'stage', 'activate'];
     const next = stages.find((stage) => pod.stages[stage] === undefined);
     if (next === undefined) return false;
-    const answer = this.behaviour(pod.nodeName, next);
+    const answer = this.behaviour(pod.nodeName, next, pod.revision);
     if (answer === 'hang') return false;
     const earlier = Object.values(pod.stages).some(
       (state) => state.kind === 'ended' && state.result.outcome !== 'done',
