@@ -21,7 +21,7 @@ export function cel(...rules: CelRule[]): Record<string, unknown> {
 }
 
 /** A pattern as a CEL raw string. RE2 has no look-around; CEL knows no `\/`. */
-export function celPattern(pattern: RegExp): string {
+function celPattern(pattern: RegExp): string {
   return `r'${pattern.source.replaceAll('\\/', '/')}'`;
 }
 

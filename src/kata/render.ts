@@ -44,10 +44,7 @@ export function renderConfiguration(shipped: string, rewrite: PathRewrite): stri
   return rendered;
 }
 
-export function rewritePath(
-  value: string,
-  { versionDirectory, replacements }: PathRewrite,
-): string {
+function rewritePath(value: string, { versionDirectory, replacements }: PathRewrite): string {
   const replacement = replacements?.get(value);
   if (replacement !== undefined) return replacement;
   if (value !== RELEASE_PREFIX && !value.startsWith(`${RELEASE_PREFIX}/`)) return value;
@@ -103,7 +100,7 @@ export function qemuWrapper(binary: string, dataDirectory: string): string {
 }
 
 /** Applies `change` to the content of every single-line string in value position. */
-export function rewriteStrings(text: string, change: (value: string) => string): string {
+function rewriteStrings(text: string, change: (value: string) => string): string {
   let output = '';
   let copied = 0;
   for (const { start, end, quote } of valueStrings(text)) {

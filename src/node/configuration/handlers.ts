@@ -39,7 +39,7 @@ export interface RevisionContent {
   readonly registrations: readonly HandlerRegistration[];
 }
 
-export function revisionPath(revision: string): string {
+function revisionPath(revision: string): string {
   return join(HOST_PATHS.revisions, revision);
 }
 

@@ -17,7 +17,7 @@ export interface FreeSpace {
 }
 
 /** A release has about a thousand files; a margin for the configuration of many revisions is in it. */
-export const NEED_INODES = 4000;
+const NEED_INODES = 4000;
 
 /** Beside a file that is replaced: what it holds by then, and the units of the guard. */
 const ROOM_BESIDE_BYTES = 64 * 1024;

@@ -47,7 +47,7 @@ export function isToml(text: string): boolean {
 }
 
 /** What the parser says, without the lines of the file that it quotes. */
-export function tomlCause(error: unknown): string {
+function tomlCause(error: unknown): string {
   const first = (error instanceof Error ? error.message : causeOf(error)).split('\n', 1)[0] ?? '';
   return first.replace(/^Invalid TOML document: /, '');
 }

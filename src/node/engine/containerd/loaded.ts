@@ -35,9 +35,7 @@ const criConfig = z.object({
 });
 
 /** The runtimes that the engine has loaded, by handler; undefined when it does not say. */
-export function loadedRuntimes(
-  status: CriStatus,
-): Readonly<Record<string, LoadedRuntime>> | undefined {
+function loadedRuntimes(status: CriStatus): Readonly<Record<string, LoadedRuntime>> | undefined {
   const text = status.info['config'];
   if (text === undefined) return undefined;
   try {

@@ -17,7 +17,8 @@ import { candidatePath } from '../containerd/candidate.ts';
 import type { Engine } from '../engine.ts';
 
 const CONFIG_TIMEOUT_MS = 30_000;
-const RUNTIMES = ['crio', 'runtime', 'runtimes'];
+/** Path of the table of runtimes. */
+export const CRIO_RUNTIMES = ['crio', 'runtime', 'runtimes'];
 
 interface Change {
   readonly current: HostFile;
@@ -46,7 +47,11 @@ export async function crioConfig(
     );
   const config = parseToml(result.stdout, `${engine.configPath} (crio config)`);
   const name = valueAt(config, ['crio', 'runtime', 'default_runtime']);
-  if (typeof name === 'string' && name !== '' && tableAt(config, [...RUNTIMES, name]) === undefined)
+  if (
+    typeof name === 'string' &&
+    name !== '' &&
+    tableAt(config, [...CRIO_RUNTIMES, name]) === undefined
+  )
     throw new KataError('KATA_E_ENGINE_CONFIG_CONFLICT', {
       file: engine.configPath,
       cause: `default_runtime is "${name}", which is not defined: CRI-O would not start again`,
@@ -67,7 +72,7 @@ export async function validateCrio(
   try {
     await layOut(host, present, directory, current.path, wanted);
     const after = await crioConfig(host, engine, directory, signal);
-    const runtimes = tableAt(after, RUNTIMES) ?? {};
+    const runtimes = tableAt(after, CRIO_RUNTIMES) ?? {};
     assertTakenOver(engine, runtimes, tables);
     assertGivenUp(engine, runtimes, dropped);
     const ours = [...Object.keys(tables), ...dropped];
@@ -108,7 +113,7 @@ async function namesIn(host: Host, directory: string): Promise<string[]> {
 
 function without(config: TomlTable, handlers: readonly string[]): TomlTable {
   const copy = structuredClone(config);
-  const runtimes = tableAt(copy, RUNTIMES) ?? {};
+  const runtimes = tableAt(copy, CRIO_RUNTIMES) ?? {};
   for (const handler of handlers) Reflect.deleteProperty(runtimes, handler);
   return copy;
 }

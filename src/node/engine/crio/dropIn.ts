@@ -15,10 +15,8 @@ import type { BlockTable } from '../../toml/render.ts';
 import { BLOCK_COMMENT } from '../containerd/edit.ts';
 import { describeEngine, type Engine, type HandlerRegistration } from '../engine.ts';
 import type { EngineFile } from '../engineFile.ts';
-import { crioConfig, validateCrio } from './candidate.ts';
+import { CRIO_RUNTIMES, crioConfig, validateCrio } from './candidate.ts';
 import { differsFromCrio } from './loaded.ts';
-
-export const CRIO_RUNTIMES = ['crio', 'runtime', 'runtimes'];
 
 /** After the files that number themselves, as is the custom there; later files win. */
 export function crioFile(host: Host, engine: Engine, owner: string): EngineFile {
