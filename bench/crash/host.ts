@@ -107,24 +107,48 @@ export class CrashHost {
    * the file, its script runs before, told that systemd is about to start the engine. False when the engine stays down.
    */
   async reboot(): Promise<boolean> {
-    const systemctl = join(this.#directory, 'bin/systemctl');
-    await mkdir(dirname(systemctl), { recursive: true });
-    await writeFile(systemctl, '#!/bin/sh\n[ "$1" != is-active ] || { echo inactive; exit 3; }\n', {
-      mode: 0o755,
-    });
-    const enabled = await lstat(join(this.root, GUARD_LINK)).then(
-      () => true,
-      () => false,
-    );
-    if (enabled) {
-      const script = await readFile(join(this.root, GUARD_SCRIPT), 'utf8');
-      const here = join(this.#directory, 'restore.sh');
-      await writeFile(here, script.replaceAll(/'\/(etc|opt)\//g, `'${this.root}/$1/`));
-      await run('sh', [here], {
-        env: { PATH: `${dirname(systemctl)}:${process.env['PATH'] ?? ''}` },
-      });
-    }
+    await this.#restoreByGuard('inactive', 'inactive');
     return this.engine.start();
+  }
+
+  /**
+   * Nobody goes on for a while: where a run has left the timer that restores the file, its script runs, with the engine
+   * as it is. False when the engine is down afterwards.
+   */
+  async timerElapses(): Promise<boolean> {
+    const asked = await this.#restoreByGuard(
+      'active',
+      this.engine.loaded === undefined ? 'failed' : 'active',
+    );
+    return asked ? this.engine.start() : this.engine.loaded !== undefined;
+  }
+
+  /** True when the script has asked for a restart of the engine. */
+  async #restoreByGuard(timer: string, engine: string): Promise<boolean> {
+    if (!(await exists(join(this.root, GUARD_LINK)))) return false;
+    const systemctl = join(this.#directory, 'bin/systemctl');
+    const asked = join(this.#directory, 'restart-asked');
+    await rm(asked, { force: true });
+    await mkdir(dirname(systemctl), { recursive: true });
+    const said = (state: string): string => `exit ${state === 'active' ? 0 : 3}`;
+    await writeFile(
+      systemctl,
+      `#!/bin/sh
+case "$1 $2" in
+'is-active --quiet') ${said(timer)} ;;
+is-active*) echo ${engine}; ${said(engine)} ;;
+'--no-block restart') : >'${asked}' ;;
+esac
+`,
+      { mode: 0o755 },
+    );
+    const script = await readFile(join(this.root, GUARD_SCRIPT), 'utf8');
+    const here = join(this.#directory, 'restore.sh');
+    await writeFile(here, script.replaceAll(/'\/(etc|opt)\//g, `'${this.root}/$1/`));
+    await run('sh', [here], {
+      env: { PATH: `${dirname(systemctl)}:${process.env['PATH'] ?? ''}` },
+    });
+    return exists(asked);
   }
 
   /** Makes it look as if a process ran from `path`; returns what ends it. */
@@ -185,6 +209,13 @@ export class CrashHost {
 }
 
 const run = promisify(execFile);
+
+async function exists(at: string): Promise<boolean> {
+  return lstat(at).then(
+    () => true,
+    () => false,
+  );
+}
 
 function resultOf(stdout: string): NodeResult | undefined {
   const line = stdout.trim().split('\n').at(-1) ?? '';

@@ -3,6 +3,7 @@
  *
  * A point is one interruption together with what follows it. The same point gives the same outcome again.
  */
+import { GUARD_TIMER } from '../../src/node/engine/guard/guard.ts';
 import type { DiskCall } from './shim.ts';
 import type { CrashHost, Interruption, Ran } from './host.ts';
 import {
@@ -47,8 +48,11 @@ export const SCENARIOS: readonly Scenario[] = [
   { name: 'remove', from: 'r2', command: REMOVE, instead: [APPLY_R2, APPLY_R1] },
 ];
 
-/** What follows: the same attempt (a container that is started again), another one, after a reboot, or another command. */
-export const SEQUELS = ['sameAttempt', 'otherAttempt', 'reboot', 'instead'] as const;
+/**
+ * What follows: the same attempt (a container that is started again), another one, also after a reboot or after the
+ * guard's timer, or another command.
+ */
+export const SEQUELS = ['sameAttempt', 'otherAttempt', 'reboot', 'timer', 'instead'] as const;
 export type Sequel = (typeof SEQUELS)[number];
 
 export interface Point {
@@ -66,6 +70,7 @@ export interface Verdict {
 }
 
 const SANDBOX_PID = 5001;
+const TAKEN_BACK = `${GUARD_TIMER} took it back`;
 
 /** A host with its states, each as it is after runs that nobody interrupted. */
 export class Laboratory {
@@ -124,13 +129,17 @@ export class Laboratory {
       ...(ran.killed ? [] : this.#wrongResult(ran)),
     ];
     const next = sequel === 'instead' ? this.#insteadOf(scenario, interruption) : command;
-    if (sequel === 'reboot') {
-      if (!(await host.reboot())) wrong.push('after a reboot the engine does not start');
+    if (sequel === 'reboot' || sequel === 'timer') {
+      const isUp = sequel === 'reboot' ? await host.reboot() : await host.timerElapses();
       const left = await wrongAtAnyInstant(host, configs);
-      wrong.push(...left.map((what) => `after a reboot: ${what}`));
+      if (!isUp) left.push('the engine is down');
+      wrong.push(...left.map((what) => `after the ${sequel}: ${what}`));
     }
     const nextAttempt = ['--attempt', sequel === 'sameAttempt' ? 'first' : 'second'];
-    const again = await host.kataNode([...next.argv, ...nextAttempt], next.revision);
+    let again = await host.kataNode([...next.argv, ...nextAttempt], next.revision);
+    // What the timer has taken back is refused once.
+    if (sequel === 'timer' && again.result?.error?.message.includes(TAKEN_BACK) === true)
+      again = await host.kataNode([...next.argv, '--attempt', 'third'], next.revision);
     const latched = sequel === 'sameAttempt' && again.result?.outcome === ran.result?.outcome;
     if (again.result?.outcome !== 'done' && !latched)
       wrong.push(`the next run ends with ${describe(again)}`);

@@ -1,6 +1,6 @@
 /**
  * What all hosts of the crash benchmark share: the bundled program, its helper, the library that interrupts it, and
- * two revisions with their artifacts.
+ * revisions with a Kata each: all but the third have their own handlers, too.
  */
 import { constants } from 'node:fs';
 import { access, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -12,7 +12,10 @@ import type { NodePlan } from '../../src/crds/nodePlan.ts';
 import { kataTree, sha256, tar, treeEntries, zst } from '../../test/unit/node/fixtures/archives.ts';
 import { compileShim } from './shim.ts';
 
-export type Revision = 'r1' | 'r2';
+/** → Kata's version. */
+const REVISIONS = { r1: '4.0.0', r2: '4.1.0', r3: '4.2.0' } as const;
+export type Revision = keyof typeof REVISIONS;
+const NAMES = ['r1', 'r2', 'r3'] as const;
 
 export interface Tools {
   readonly directory: string;
@@ -41,19 +44,23 @@ export async function prepareTools(): Promise<Tools & { dispose(): Promise<void>
     program: at('kata-node.mjs'),
     helper: at('kata-helper'),
     shim: at('shim.so'),
-    plans: { r1: at('plan-r1.json'), r2: at('plan-r2.json') },
-    artifacts: { r1: at('artifacts-r1'), r2: at('artifacts-r2') },
+    plans: perRevision((revision) => at(`plan-${revision}.json`)),
+    artifacts: perRevision((revision) => at(`artifacts-${revision}`)),
   };
   await bundle(join(import.meta.dirname, '../../src/node/main.ts'), tools.program, {
     sourceMap: false,
   });
   await compileHelper(tools.helper);
   await compileShim(tools.shim);
-  for (const revision of ['r1', 'r2'] as const) {
+  for (const revision of NAMES) {
     await writeFile(tools.plans[revision], JSON.stringify(planOf(revision)));
-    await packArtifacts(tools.artifacts[revision], revision === 'r1' ? '4.0.0' : '4.1.0');
+    await packArtifacts(tools.artifacts[revision], REVISIONS[revision]);
   }
   return { ...tools, dispose: () => rm(directory, { recursive: true, force: true }) };
+}
+
+function perRevision(path: (revision: Revision) => string): Readonly<Record<Revision, string>> {
+  return { r1: path('r1'), r2: path('r2'), r3: path('r3') };
 }
 
 function planOf(revision: Revision): NodePlan {

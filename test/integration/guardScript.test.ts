@@ -160,6 +160,17 @@ describe('the script of the guard', () => {
     expect(await stat(config())).toMatchObject({ uid: 12, gid: 34, mode: 0o100640 });
   });
 
+  test.for([
+    ['of what it has restored', NEW, ['wish\n']],
+    ['of nothing, where the change was never made', OLD, []],
+  ] as const)('started by its timer leaves a note %s', async ([, present, notes]) => {
+    await program('systemctl', 'case "$1 $2" in "is-active engine"*) echo active;; esac');
+    await restore(present, NEW);
+    expect(await readFile(config(), 'utf8')).toBe(OLD);
+    const note = await readFile(places.note, 'utf8').catch(() => undefined);
+    expect(note === undefined ? [] : [note]).toEqual(notes);
+  });
+
   test('leaves a file of somebody else as it is', async () => {
     await restore('theirs', NEW);
     expect(await readFile(config(), 'utf8')).toBe('theirs');

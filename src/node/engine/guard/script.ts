@@ -83,6 +83,7 @@ if [ "$timed" = yes ]; then
   fi
 fi
 
+acted=no
 present=none
 if [ -e "$file" ]; then present=$(sha256sum <"$file" | cut -d ' ' -f 1); fi
 if [ "$present" = "$after" ]; then
@@ -108,6 +109,7 @@ if [ "$present" = "$after" ]; then
   fi
   sync "$(dirname "$file")" 2>/dev/null || sync
   present=$before
+  acted=yes
   echo "restored $file as it was before the change of kata-operator"
 fi
 
@@ -118,9 +120,10 @@ if [ "$present" = "$before" ]; then
   if [ "$state" != inactive ] && { [ -e "$guard/${RESTARTED}" ] || [ "$state" != active ]; }; then
     systemctl reset-failed "$unit" || :
     systemctl --no-block restart "$unit"
+    acted=yes
     echo "restarted $unit"
   fi
-  if [ "$timed" = yes ]; then echo "$target" >"$note"; fi
+  if [ "$timed$acted" = yesyes ]; then echo "$target" >"$note"; fi
 fi
 
 rm -f ${places.unitFiles.map(quoted).join(' ')}
