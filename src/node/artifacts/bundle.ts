@@ -5,7 +5,7 @@
  * The directory gets its name when it is complete. Interrupted work lies beside it under `.partial` and is gone on with.
  */
 import { constants } from 'node:fs';
-import { copyFile, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { KataError } from '../../errors.ts';
@@ -83,6 +83,8 @@ async function bring(
   const granted = await readAccess(access, urls);
   const wanted = { urls: [url], sha256, file, hostFile: file, access: granted };
   await download(wanted, signal, downloadLimits);
+  // Whoever builds an image of it, or copies it to a node, need not be who made it.
+  await chmod(file, 0o644);
 }
 
 async function complete(

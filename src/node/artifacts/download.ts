@@ -30,7 +30,7 @@ export const DOWNLOAD_LIMITS: DownloadLimits = {
   maxRedirects: 5,
   idleMs: 30_000,
   progressBytes: 64 * 1024,
-  attempts: 6,
+  attempts: 5,
   backoffMs: 4000,
   maxBackoffMs: 60_000,
 };
