@@ -130,7 +130,7 @@ async function meet(
   const plan = planOf({});
   const artifacts = artifactsDirectory('small');
   try {
-    const { result, outageMs, engineStarts } = await machine.watched(() =>
+    const { result, outageMs, engineStarts } = await machine.counted(() =>
       machine.run('apply', plan, artifacts),
     );
     const { outcome, error } = result.result;

@@ -81,7 +81,7 @@ async function sampleOf(
   machine: Machine,
   ...request: Parameters<Machine['succeed']>
 ): Promise<Sample> {
-  const { result, outageMs, engineStarts } = await machine.watched(() =>
+  const { result, outageMs, engineStarts } = await machine.counted(() =>
     machine.succeed(...request),
   );
   const { steps, bytesWritten } = result.result;

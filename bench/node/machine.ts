@@ -14,8 +14,7 @@ import type { NodePlan } from '../../src/crds/nodePlan.ts';
 import { criStatus } from '../../src/node/engine/cri/client.ts';
 import { servedBy } from '../../src/node/engine/served.ts';
 import { startEngineHost } from '../../test/integration/support/engineHost.ts';
-import type {
-  KataNodeProgram} from '../../test/integration/support/kataNodeProgram.ts';
+import type { KataNodeProgram } from '../../test/integration/support/kataNodeProgram.ts';
 import {
   type ProgramRun,
   type RunRequest,
@@ -32,7 +31,6 @@ const AROUND_MS = 150;
 export interface Watched<Result> {
   readonly result: Result;
   readonly outageMs: number;
-  readonly engineStarts: number;
 }
 
 /** What the controller makes of a specification that needs no KVM. */
@@ -74,17 +72,24 @@ export class Machine {
 
   /** Watches the engine while something is done to it. */
   async watched<Result>(work: () => Promise<Result>): Promise<Watched<Result>> {
-    const starts = await this.#engineStarts();
     const watch = watchSocket(this.host.host.at(SOCKET));
     await sleep(AROUND_MS);
     try {
       const result = await work();
       await sleep(AROUND_MS);
-      const outageMs = await watch.stop();
-      return { result, outageMs, engineStarts: (await this.#engineStarts()) - starts };
+      return { result, outageMs: await watch.stop() };
     } finally {
       await watch.stop();
     }
+  }
+
+  /** As `watched`, and how often systemd has started the engine meanwhile. */
+  async counted<Result>(
+    work: () => Promise<Result>,
+  ): Promise<Watched<Result> & { readonly engineStarts: number }> {
+    const before = await this.#engineStarts();
+    const watched = await this.watched(work);
+    return { ...watched, engineStarts: (await this.#engineStarts()) - before };
   }
 
   /** Restarts the engine as a person would. Too many in a row would be refused by systemd. */

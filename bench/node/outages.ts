@@ -11,7 +11,6 @@ import { type RestartPhases, restartPhases } from './restarts.ts';
 
 export interface OutageRun {
   readonly installMs: number;
-  readonly installRestarts: number;
   /** What the program says of it. */
   readonly installReportedMs: number | undefined;
   readonly byHandMs: number;
@@ -54,7 +53,6 @@ async function oneRun(machine: Machine): Promise<OutageRun> {
   const remove = await machine.watched(() => machine.succeed('remove', plan, artifacts));
   return {
     installMs: install.outageMs,
-    installRestarts: install.engineStarts,
     installReportedMs: install.result.result.outageMs,
     byHandMs: byHand.outageMs,
     removeMs: remove.outageMs,
