@@ -3,7 +3,7 @@
  * configuration. What is asserted is the host afterwards: the engine and what it serves, every byte of the configuration.
  */
 import { spawn } from 'node:child_process';
-import { readFile, rm, symlink } from 'node:fs/promises';
+import { realpath, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -175,8 +175,8 @@ describe.skipIf(!isRoot)(
 
 describe.skipIf(!canTrace)('a disk (this needs strace)', () => {
   /** The program under strace, which does with system calls what `inject` says. */
-  async function traced(command: string, inject: readonly string[]) {
-    const args = [tools.program, command, '--plan', tools.plans.r1, '--root', host.root];
+  async function traced(command: readonly string[], inject: readonly string[]) {
+    const args = [tools.program, ...command, '--plan', tools.plans.r1, '--root', host.root];
     const child = spawn(
       'strace',
       [...['-f', '-qq', '-o', '/dev/null'], ...inject, process.execPath, ...args].concat(
@@ -196,7 +196,7 @@ describe.skipIf(!canTrace)('a disk (this needs strace)', () => {
     await symlink('/proc/locks', at('proc/locks'));
     undo.push(() => rm(at('proc/locks')));
     const over = new AbortController();
-    const running = traced('apply', slow).finally(() => {
+    const running = traced(['apply'], slow).finally(() => {
       over.abort();
     });
     const phases = new Set<string>();
@@ -209,16 +209,23 @@ describe.skipIf(!canTrace)('a disk (this needs strace)', () => {
     expect(served()).toEqual(['kata-fc']);
   });
 
-  test('that cannot give back what was written is an error of its own, not a difference', async () => {
+  test.for([
+    { name: 'a configuration', path: 'revisions/r1/kata-fc/configuration.toml' },
+    { name: 'a file of the artifacts', path: 'current/share/kata-containers/kata-containers.img' },
+  ])('that cannot give back $name is an error of its own, not a difference', async ({ path }) => {
     await host.bringBack('r1');
-    const path = '/opt/kata/revisions/r1/kata-fc/configuration.toml';
+    const before = await snapshotOf(host.root);
+    const file = await realpath(at(join('opt/kata', path)));
     const reads = 'read,pread64';
-    const broken = ['-P', at(path), '-e', `trace=${reads}`, '-e', `inject=${reads}:error=EIO`];
-    expect(await traced('verify', broken)).toMatchObject({
+    const broken = ['-P', file, '-e', `trace=${reads}`, '-e', `inject=${reads}:error=EIO`];
+    expect(await traced(['verify', '--files'], broken)).toMatchObject({
       outcome: 'failed',
-      error: { code: 'KATA_E_IO', message: `${path}: the device reports an input/output error` },
+      error: {
+        code: 'KATA_E_IO',
+        message: `${file.slice(host.root.length)}: the device reports an input/output error`,
+      },
     });
-    expect(await readFile(at(path), 'utf8')).toContain('firecracker');
+    expect(await snapshotOf(host.root)).toEqual(before);
     expect(served()).toEqual(['kata-fc']);
   });
 });

@@ -61,8 +61,8 @@ describe('containerd under systemd', () => {
   const hangWhen = (condition: string): Promise<string> =>
     machine.sh(`mkdir -p $(dirname ${DROP_IN}) && cat >${DROP_IN} <<'END'
 [Service]
-TimeoutStartSec=3
-TimeoutStopSec=2
+TimeoutStartSec=2
+TimeoutStopSec=1
 ExecStartPre=-systemctl stop holder
 ExecStartPre=/bin/sh -c 'if ${condition}; then systemd-run --collect --unit=holder flock ${META} sleep 600 && sleep 0.3; fi'
 END

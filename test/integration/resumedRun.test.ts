@@ -31,6 +31,7 @@ afterAll(async () => {
   await tools.dispose();
 });
 
+const config = (): Promise<string> => readFile(join(host.root, CONFIG), 'utf8');
 const served = (): string[] =>
   Object.keys(host.engine.loaded ?? {}).filter((handler) => handler.startsWith('kata'));
 
@@ -71,6 +72,28 @@ describe('the run after one that was killed', () => {
     expect([result?.outcome, restarts]).toEqual(['done', 0]);
     expect(served()).toEqual(['kata-fc']);
   });
+});
+
+test("the engine's file has the old bytes or the new ones at every call that replaces it, and both start the engine", async () => {
+  await host.bringBack('clean');
+  const original = await config();
+  await host.kataNode(['apply'], 'r1');
+  const known = [original, await config()];
+  const places = undisturbed.filter(({ path }) =>
+    /^\/etc\/containerd(\/(?!.*candidate)|$)/.test(path),
+  );
+  expect(places.map(({ name }) => name)).toEqual(
+    expect.arrayContaining(['write', 'rename', 'fsync']),
+  );
+  for (const { number, name } of places) {
+    await host.bringBack('clean');
+    const fault = name === 'write' ? 'torn' : 'kill';
+    expect((await host.kataNode(['apply'], 'r1', { at: number, fault })).killed).toBe(true);
+    expect(known).toContain(await config());
+    expect(await host.engine.start()).toBe(true);
+  }
+  expect((await host.kataNode(['apply'], 'r1')).result?.outcome).toBe('done');
+  expect(await config()).toBe(known[1]);
 });
 
 test('an older revision is applied over a newer one in the same way, with one restart', async () => {
@@ -131,5 +154,5 @@ test.for([
   });
   expect(served()).toEqual(['kata-fc']);
   expect((await host.kataNode(['verify'], 'r1')).result?.outcome).toBe('done');
-  expect(await readFile(join(host.root, CONFIG), 'utf8')).toContain('kata-fc');
+  expect(await config()).toContain('kata-fc');
 });
