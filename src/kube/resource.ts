@@ -114,10 +114,3 @@ export const EVENTS: Resource = {
   plural: 'events',
   namespaced: true,
 };
-export const CUSTOM_RESOURCE_DEFINITIONS: Resource = {
-  group: 'apiextensions.k8s.io',
-  version: 'v1',
-  kind: 'CustomResourceDefinition',
-  plural: 'customresourcedefinitions',
-  namespaced: false,
-};

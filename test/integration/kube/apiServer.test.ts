@@ -14,11 +14,11 @@ import { Reflector } from '../../../src/kube/reflector.ts';
 import type { ReflectorTiming } from '../../../src/kube/reflectorOptions.ts';
 import {
   CONFIG_MAPS,
-  CUSTOM_RESOURCE_DEFINITIONS,
   EVENTS,
   LEASES,
   NODES,
   type KubeObject,
+  type Resource,
 } from '../../../src/kube/resource.ts';
 import {
   createTransport,
@@ -30,6 +30,13 @@ import { quiet } from '../support/quietLog.ts';
 import { FaultyLink } from './faultyLink.ts';
 
 const NAMESPACE = 'default';
+const CUSTOM_RESOURCE_DEFINITIONS: Resource = {
+  group: 'apiextensions.k8s.io',
+  version: 'v1',
+  kind: 'CustomResourceDefinition',
+  plural: 'customresourcedefinitions',
+  namespaced: false,
+};
 
 let server: ApiServer;
 let link: FaultyLink;
