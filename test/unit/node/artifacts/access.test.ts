@@ -1,11 +1,13 @@
 import { mkdir, writeFile } from 'node:fs/promises';
-import type { RequestListener } from 'node:http';
+import { createServer, type RequestListener } from 'node:http';
+import { connect, type AddressInfo, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { inspect } from 'node:util';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, onTestFinished } from 'vitest';
 import type { Credentials } from '../../../../src/node/artifacts/access.ts';
 import { readAccess, type Access } from '../../../../src/node/artifacts/access.ts';
 import { DOWNLOAD_LIMITS, download } from '../../../../src/node/artifacts/download.ts';
+import type { Proxy } from '../../../../src/node/artifacts/transport.ts';
 import { selfSigned } from '../../kube/certificate.ts';
 import { sha256 } from '../fixtures/archives.ts';
 import { temporaryDirectory } from '../fixtures/host.ts';
@@ -150,9 +152,16 @@ describe('a download over TLS', () => {
     return readAccess({ ca, credentials: login }, [serving.url]);
   }
 
-  async function fetchFrom(url: string, granted: Access): Promise<string> {
+  async function fetchFrom(url: string, granted: Access, proxy?: Proxy): Promise<string> {
     const file = join(await temporaryDirectory(), 'archive');
-    const options = { urls: [url], sha256: sha256(CONTENT), file, hostFile: '/x', access: granted };
+    const options = {
+      urls: [url],
+      sha256: sha256(CONTENT),
+      file,
+      hostFile: '/x',
+      access: granted,
+      proxy,
+    };
     const limits = { ...DOWNLOAD_LIMITS, attempts: 2, backoffMs: 1, idleMs: 500 };
     return download(options, new AbortController().signal, limits).then(
       () => 'done',
@@ -202,6 +211,31 @@ describe('a download over TLS', () => {
       expect(server.asked.map(({ authorization }) => authorization)).toEqual([EXPECTED, EXPECTED]);
       expect(elsewhere.asked).toMatchObject([{ path: '/2', authorization: undefined }]);
     }
+  });
+
+  it('goes through a proxy to the server, which alone hears the password', async () => {
+    const server = await serve(guarded, identity);
+    const heard: string[] = [];
+    const proxy = createServer();
+    proxy.on('connect', ({ url = '', headers }, socket: Socket) => {
+      heard.push(JSON.stringify([url, headers]));
+      const { hostname, port } = new URL(`https://${url}`);
+      const through = connect(Number(port), hostname, () => {
+        socket.write('HTTP/1.1 200 Connection established\r\n\r\n');
+        socket.pipe(through).pipe(socket);
+      });
+      for (const end of [socket, through]) end.on('error', () => through.destroy());
+    });
+    await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+    onTestFinished(() => {
+      proxy.close();
+    });
+    const { port } = proxy.address() as AddressInfo;
+    const url = `http://127.0.0.1:${port}`;
+    expect(await fetchFrom(server.url, await access(server), { url })).toBe('done');
+    expect(server.asked.map(({ authorization }) => authorization)).toEqual([EXPECTED]);
+    expect(heard).toHaveLength(1);
+    expect(heard[0]?.toLowerCase()).not.toContain('authorization');
   });
 
   it('never sends them over plain http, and says that it did not', async () => {

@@ -3,6 +3,7 @@ import { access, readFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { KataError } from '../../../../src/errors.ts';
 import {
   DOWNLOAD_LIMITS,
   download,
@@ -102,6 +103,23 @@ describe('a download after the death of another process', () => {
     );
     expect(asked).toHaveLength(requests);
     await expectComplete(file);
+  });
+
+  it('asks for room for what is missing, and gives up what it has when there is none', async () => {
+    const { url } = await serve(fileServer(CONTENT));
+    const file = await leave({ part: CONTENT.subarray(0, 60_000), note: noteOf(url) });
+    let wantedBytes = 0;
+    const requireRoom = (bytes: number): Promise<void> => {
+      wantedBytes = bytes;
+      const parameters = { path: '/opt/kata', haveBytes: 1, needBytes: bytes };
+      return Promise.reject(new KataError('KATA_E_DISK_SPACE', parameters));
+    };
+    const options = { urls: [url], sha256: sha256(CONTENT), file, hostFile: '/x', requireRoom };
+    await expect(download(options, new AbortController().signal, LIMITS)).rejects.toMatchObject({
+      code: 'KATA_E_DISK_SPACE',
+    });
+    expect(wantedBytes).toBe(40_000);
+    expect(await readdir(join(file, '..'))).toEqual([]);
   });
 
   it('leaves what came, and no URL, when the network fails or the program is stopped', async () => {
