@@ -1,6 +1,6 @@
 /**
  * What all hosts of the crash benchmark share: the bundled program, its helper, the library that interrupts it, and
- * revisions with a Kata each: all but the third have their own handlers, too.
+ * three revisions, each with a Kata of its own.
  */
 import { constants } from 'node:fs';
 import { access, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';

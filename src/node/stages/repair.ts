@@ -25,7 +25,7 @@ const LOST: Partial<Readonly<Record<keyof NodeState, string>>> = {
   deployment: 'to which KataDeployment it belongs (the one of the plan is taken)',
   created: `which directories were here before (${HOST_PATHS.installation} goes if nothing else is in it, ${dirname(HOST_PATHS.installation)} stays)`,
   engine:
-    "how the engine's configuration was before the first edit (our block is taken out, every other byte stays, and a file that we made stays empty)",
+    "how the engine's configuration was before the first edit (our block is taken out, every other byte stays, and so do, empty, a file and a directory that were made for it)",
 };
 
 /** Nothing, when the state can be read. Throws KATA_E_NODE_CONFLICT. */
