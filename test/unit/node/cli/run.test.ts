@@ -133,7 +133,9 @@ describe('kata-node by hand', () => {
     expect(damaged.code).toBe(4);
     const name = 'share/kata-containers/kata-containers.img';
     expect(damaged.out).toContain(`\n${digest}/${name}: another content\n`);
-    expect(damaged.out).toContain(`VersionFiles/${ERRORS.KATA_E_FILES_CHANGED.reason}: not as it was unpacked: `);
+    expect(damaged.out).toContain(
+      `VersionFiles/${ERRORS.KATA_E_FILES_CHANGED.reason}: not as it was unpacked: `,
+    );
     const told: unknown = JSON.parse((await kataNode('verify', '--files', '--output', 'json')).out);
     expect(json.parse(told).differences).toEqual([{ digest, path: name, what: 'another content' }]);
     expect(await kataNode('verify')).toMatchObject({ code: 0 });
