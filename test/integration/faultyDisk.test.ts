@@ -13,14 +13,9 @@ import { CONTAINERD_CONFIG as CONFIG } from '../../bench/crash/engineKinds.ts';
 import { BLOCK } from '../../bench/crash/machines.ts';
 import { prepareTools } from '../../bench/crash/tools.ts';
 import { canMount, mounted } from './support/mounts.ts';
-import { run, succeed } from './support/run.ts';
+import { canTrace, run, succeed } from './support/run.ts';
 
 const isRoot = await canMount();
-/** Traces the program and lets system calls fail or take their time. */
-const canTrace = await run('strace', ['-qq', '-e', 'trace=none', 'true']).then(
-  ({ code }) => code === 0,
-  () => false,
-);
 
 let tools: Awaited<ReturnType<typeof prepareTools>>;
 let host: CrashHost;
@@ -173,7 +168,7 @@ describe.skipIf(!isRoot)(
   },
 );
 
-describe.skipIf(!canTrace)('a disk (this needs strace)', () => {
+describe.skipIf(!(await canTrace()))('a disk (this needs strace)', () => {
   /** The program under strace, which does with system calls what `inject` says. */
   async function traced(command: readonly string[], inject: readonly string[]) {
     const args = [tools.program, ...command, '--plan', tools.plans.r1, '--root', host.root];

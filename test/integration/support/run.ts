@@ -49,3 +49,11 @@ export async function succeed(running: Promise<Completed>): Promise<string> {
   if (code !== 0) throw new Error(`exit code ${String(code)}: ${stderr}${stdout}`);
   return stdout;
 }
+
+/** Whether strace is here and may trace: it lets system calls of a program fail or take their time. */
+export async function canTrace(): Promise<boolean> {
+  return run('strace', ['-qq', '-e', 'trace=none', 'true']).then(
+    ({ code }) => code === 0,
+    () => false,
+  );
+}
