@@ -25,7 +25,7 @@ export interface Manifest {
 }
 
 /** One per concern. */
-export type Manager = 'spec' | 'status' | 'labels' | 'finalizers' | 'nudge';
+export type Manager = 'spec' | 'status' | 'labels' | 'finalizers' | 'taints' | 'nudge';
 
 /** The name by which the API server keeps in mind who gave which field. */
 export function fieldManager(manager: Manager): string {
@@ -54,6 +54,19 @@ export type Write =
       /** resourceVersion in the cache when this was decided. */
       readonly seen: string;
       readonly finalizers: readonly string[];
+    }
+  | {
+      /** Takes one taint off a node. An apply cannot: the list of taints is one value, whoever wrote what in it. */
+      readonly verb: 'untaint';
+      readonly kind: 'Node';
+      readonly name: string;
+      readonly uid: string;
+      /** resourceVersion in the cache when this was decided. */
+      readonly seen: string;
+      /** Position in spec.taints as it was seen: it must be the same taint still. */
+      readonly index: number;
+      readonly key: string;
+      readonly effect: string;
     }
   | {
       readonly verb: 'delete';

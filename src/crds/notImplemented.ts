@@ -14,7 +14,6 @@ interface Unimplemented<T> {
 
 const OF_SPEC: readonly Unimplemented<KataDeploymentSpec>[] = [
   { path: 'nodes.adopt', isSet: ({ nodes }) => nodes.adopt },
-  { path: 'nodes.startupTaint', isSet: ({ nodes }) => nodes.startupTaint !== undefined },
   { path: 'rollout.drain.enabled', isSet: ({ rollout }) => rollout.drain.enabled },
   { path: 'verify', isSet: ({ verify }) => verify === 'Sandbox' },
   { path: 'overhead', isSet: ({ overhead }) => overhead === 'Recommend' },

@@ -87,9 +87,13 @@ async function perform(deps: ActDeps, write: Write, signal: AbortSignal): Promis
       );
       return;
     }
-    case 'finalizers': {
+    case 'finalizers':
+    case 'untaint': {
       const { kind, name, seen } = write;
-      const written = await putFinalizers(deps, write, signal);
+      const written =
+        write.verb === 'untaint'
+          ? await untaint(deps, write, signal)
+          : await putFinalizers(deps, write, signal);
       deps.expectations.wrote(kind, name, seen, written.metadata.resourceVersion);
       return;
     }
@@ -120,6 +124,27 @@ async function putFinalizers(
       { op: 'add', path: '/metadata/finalizers', value: finalizers },
     ],
     { fieldManager: fieldManager('finalizers') },
+    signal,
+  );
+}
+
+/** Fails when the taint is no longer where it was seen: then the node is looked at again. */
+async function untaint(
+  { client }: ActDeps,
+  { name, uid, index, key, effect }: Extract<Write, { verb: 'untaint' }>,
+  signal: AbortSignal,
+): Promise<KubeObject> {
+  const path = `/spec/taints/${String(index)}`;
+  return await client.jsonPatch(
+    NODES,
+    { name },
+    [
+      { op: 'test', path: '/metadata/uid', value: uid },
+      { op: 'test', path: `${path}/key`, value: key },
+      { op: 'test', path: `${path}/effect`, value: effect },
+      { op: 'remove', path },
+    ],
+    { fieldManager: fieldManager('taints') },
     signal,
   );
 }

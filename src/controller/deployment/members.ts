@@ -8,7 +8,7 @@ import { LABEL, parseClaim, REMOVE } from '../../crds/names.ts';
 import { assess } from '../nodes/assess.ts';
 import { memberOf, type Member } from '../nodes/member.ts';
 import { isSelected } from '../nodes/selection.ts';
-import { hindranceOf } from '../nodes/tolerations.ts';
+import { hindranceOf, podTolerations } from '../nodes/tolerations.ts';
 import { revisionExists } from '../revision/served.ts';
 import type { KataNodeStatus } from '../../crds/kataNode.ts';
 import type { KataNodeView, NodeView } from '../cache/views.ts';
@@ -104,7 +104,7 @@ function joined(
         })
       : undefined;
   const mountsImage = spec.artifacts.image !== undefined;
-  const hindrance = hindranceOf(node, spec.nodes.tolerations, mountsImage);
+  const hindrance = hindranceOf(node, podTolerations(spec.nodes), mountsImage);
   const owner = ownerOf(o, node, kataNode);
   const fallback = spec.rollout.onFailure === 'Rollback' ? fallbackOf(o, status) : undefined;
   return memberOf({ node, kataNode, pod, status, hindrance, fallback, owner, target }, nowMs);

@@ -113,7 +113,7 @@ function returnToPrevious({ status, state, fallback }: Settled): Retry | undefin
 }
 
 /** Ready, at the target revision or, after it failed there, at the one before. */
-function isVerified({ state, status, kataNode }: Settled): boolean {
+export function isVerified({ state, status, kataNode }: Settled): boolean {
   return (
     state === 'current' ||
     (state === 'returned' &&

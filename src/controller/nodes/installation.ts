@@ -7,7 +7,7 @@ import type { EventDraft } from '../../kube/events.ts';
 import * as events from '../events.ts';
 import type { Write } from '../writes.ts';
 import { FAILED } from './report.ts';
-import { outlivedPod, renewed } from './attempts.ts';
+import { isVerified, outlivedPod, renewed } from './attempts.ts';
 import type { Member } from './member.ts';
 import { nodeWrites, type Intention } from './writes.ts';
 
@@ -22,7 +22,8 @@ export function installOnNode(
   if (member.state === 'conflict') return [];
   const intention = claim ? claimed(o, member, target, nowMs) : keepOrRetry(member, false, nowMs);
   if (intention === undefined) return [];
-  return [...nodeWrites(o.deployment, member, intention, nowMs), ...transitionEvents(member)];
+  const writes = nodeWrites(o.deployment, member, intention, nowMs);
+  return [...writes, ...untaintWrites(o, member, writes), ...transitionEvents(member)];
 }
 
 /** Revision that a node is to be given when it is its turn; undefined when it only tries again what it has. */
@@ -73,6 +74,16 @@ function keepOrRetry(member: Member, again: boolean, nowMs: number): Intention |
     advertise: true,
     restartPod: outlivedPod(spec, member),
   };
+}
+
+/** The startup taint goes last, when the node says by its labels what it serves: Pods that waited find it complete. */
+function untaintWrites(o: Observed, member: Member, others: readonly Write[]): Write[] {
+  const startup = o.parsed.ok ? o.parsed.spec.nodes.startupTaint : undefined;
+  if (startup === undefined || others.length > 0 || !isVerified(member)) return [];
+  const { name, uid, resourceVersion: seen, taints } = member.node;
+  const { key, effect } = startup;
+  const index = taints.findIndex((taint) => taint.key === key && taint.effect === effect);
+  return index < 0 ? [] : [{ verb: 'untaint', kind: 'Node', name, uid, seen, index, key, effect }];
 }
 
 function transitionEvents({ kataNode, status }: Member): Write[] {

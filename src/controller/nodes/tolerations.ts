@@ -4,11 +4,12 @@
  * would only run into the timeout and spend the failure budget.
  */
 import type { Toleration } from '../../crds/primitives.ts';
+import type { KataDeploymentSpec } from '../../crds/kataDeployment.ts';
 import { ANNOTATION } from '../../crds/names.ts';
 import type { NodeView, Taint } from '../cache/views.ts';
 
 /** Work in progress must not be evicted by the trouble it may cause. */
-export const NODE_POD_TOLERATIONS: readonly Toleration[] = [
+const NODE_POD_TOLERATIONS: readonly Toleration[] = [
   'not-ready',
   'unreachable',
   'unschedulable',
@@ -17,17 +18,26 @@ export const NODE_POD_TOLERATIONS: readonly Toleration[] = [
   'pid-pressure',
 ].map((name) => ({ key: `node.kubernetes.io/${name}`, operator: 'Exists' }));
 
+/** What Pods of ours tolerate: trouble of their own making, what the user names, and the taint that waits for them. */
+export function podTolerations({
+  tolerations,
+  startupTaint,
+}: Pick<KataDeploymentSpec['nodes'], 'tolerations' | 'startupTaint'>): readonly Toleration[] {
+  const startup: Toleration[] =
+    startupTaint === undefined ? [] : [{ ...startupTaint, operator: 'Exists' }];
+  return [...NODE_POD_TOLERATIONS, ...tolerations, ...startup];
+}
+
 /** Why no Pod of ours can run on the node, or shall, with what to do; undefined when one can. */
 export function hindranceOf(
   node: NodeView,
-  wanted: readonly Toleration[],
+  tolerations: readonly Toleration[],
   mountsImage = false,
 ): string | undefined {
   if (node.skip) return `${node.name} (annotated with ${ANNOTATION.skip})`;
   if (node.os !== 'linux') return `${node.name} runs ${node.os}`;
   if (mountsImage && !knowsImageVolumes(node))
     return `${node.name} has kubelet ${node.kubeletVersion}, which knows no image volumes`;
-  const tolerations = [...NODE_POD_TOLERATIONS, ...wanted];
   const taint = node.taints.find(
     (candidate) =>
       candidate.effect !== 'PreferNoSchedule' &&

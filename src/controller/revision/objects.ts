@@ -18,8 +18,7 @@ import {
 import { PLAN_FILE } from '../../crds/nodePlan.ts';
 import type { Stage } from '../../crds/nodeResult.ts';
 import type { KataDeploymentSpec } from '../../crds/kataDeployment.ts';
-import type { Toleration } from '../../crds/primitives.ts';
-import { NODE_POD_TOLERATIONS } from '../nodes/tolerations.ts';
+import { podTolerations } from '../nodes/tolerations.ts';
 import type { Manifest } from '../writes.ts';
 import { HOST, residentContainer, stageContainer } from './containers.ts';
 import type { Revision } from './plan.ts';
@@ -136,7 +135,8 @@ function podSpec(
       ? {}
       : { imagePullSecrets: imagePullSecrets.map((name) => ({ name })) }),
     nodeSelector: { [LABEL.claim]: claim },
-    tolerations: tolerations(spec.nodes.tolerations, removing),
+    // Cleaning tolerates everything: what a node has must go whatever it is tainted with.
+    tolerations: removing ? [{ operator: 'Exists' }] : podTolerations(spec.nodes),
     terminationGracePeriodSeconds: 30,
     // As the first process of a namespace of its own, the resident would not hear a SIGTERM that comes before it
     // listens, as it does when a removal is over in no time: the Pod would linger for the whole grace period.
@@ -155,9 +155,4 @@ function podSpec(
       ...source.volumes,
     ],
   };
-}
-
-/** Cleaning tolerates everything: what a node has must go whatever it is tainted with. */
-function tolerations(wanted: readonly Toleration[], removing: boolean): readonly Toleration[] {
-  return removing ? [{ operator: 'Exists' }] : [...NODE_POD_TOLERATIONS, ...wanted];
 }

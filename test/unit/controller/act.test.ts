@@ -42,6 +42,19 @@ describe('act', () => {
 
   const bodyOf = (request: Received | undefined): unknown => JSON.parse(request?.body ?? 'null');
 
+  it('takes a taint off only where it was seen, and of that very node', async () => {
+    server.on(`PATCH ${NODE}`, json({ metadata: { name: 'n1', uid: 'u', resourceVersion: '8' } }));
+    const what = { index: 1, key: 'example.com/kata', effect: 'NoSchedule' };
+    await perform({ verb: 'untaint', kind: 'Node', name: 'n1', uid: 'u', seen: '7', ...what });
+    expect(bodyOf(server.received[0])).toEqual([
+      { op: 'test', path: '/metadata/uid', value: 'u' },
+      { op: 'test', path: '/spec/taints/1/key', value: 'example.com/kata' },
+      { op: 'test', path: '/spec/taints/1/effect', value: 'NoSchedule' },
+      { op: 'remove', path: '/spec/taints/1' },
+    ]);
+    expect(expectations.isBehind(() => '7')).toBe(true);
+  });
+
   describe('with finalizers', () => {
     const write: Write = {
       verb: 'finalizers',

@@ -244,6 +244,38 @@ describe('a node that cannot run our Pods', () => {
     expect(world.phase('odd')).toBe('Ready');
   });
 
+  describe('with the startup taint', () => {
+    const startupTaint = { key: 'example.com/kata', effect: 'NoSchedule' };
+    const taints = [
+      { key: 'gpu', effect: 'PreferNoSchedule' },
+      { key: 'example.com/kata', value: 'starting', effect: 'NoSchedule' },
+    ];
+
+    it('loses it, and no other, when it is Ready and says so by its labels', () => {
+      const world = aWorld(0, { nodes: { startupTaint } });
+      world.addNode('worker-1', { taints });
+      for (let round = 0; round < 30; round += 1) {
+        world.reconcile();
+        const [node] = world.nodeViews();
+        if (node?.taints.length === 1) {
+          expect(world.phase('worker-1')).toBe('Ready');
+          expect(world.labels('worker-1')[LABEL.kataRuntime]).toBe('true');
+        }
+        world.playCluster();
+        world.nowMs += 1_000;
+      }
+      expect(world.nodeViews()[0]?.taints.map(({ key }) => key)).toEqual(['gpu']);
+    });
+
+    it('keeps it when Kata cannot run there', () => {
+      const world = aWorld(0, { nodes: { startupTaint } });
+      world.addNode('worker-1', { taints });
+      world.behaviour = () => WITHOUT_KVM;
+      world.settle();
+      expect(world.nodeViews()[0]?.taints).toHaveLength(2);
+    });
+  });
+
   it('is no reason to write to a DaemonSet twice, but changed tolerations are', () => {
     const world = aWorld(1);
     world.settle();

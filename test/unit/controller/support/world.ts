@@ -273,7 +273,16 @@ export class World {
     if (write.verb === 'event') this.events.push(write.event);
     else if (write.verb === 'delete') this.#delete(write);
     else if (write.verb === 'finalizers') this.#putFinalizers(write);
+    else if (write.verb === 'untaint') this.#untaint(write);
     else this.#apply(write);
+  }
+
+  #untaint({ name, uid, index, key }: Extract<Write, { verb: 'untaint' }>): void {
+    const node = this.nodes.get(name);
+    const spec = node?.['spec'] as { taints: { key: string }[] } | undefined;
+    if (node?.metadata.uid !== uid || spec?.taints[index]?.key !== key)
+      throw new Error(`taint ${key} of ${name} is not where it was`);
+    node['spec'] = { ...spec, taints: spec.taints.toSpliced(index, 1) };
   }
 
   #delete({ kind, name, uid }: Extract<Write, { verb: 'delete' }>): void {
