@@ -11,6 +11,7 @@ import {
   removeHostFile,
   replaceHostFile,
 } from '../host/hostFile.ts';
+import { againWhenChanged, orChanged } from './changedMeanwhile.ts';
 import { textOf } from './containerd/edit.ts';
 import { removeCreatedDirectory } from './createdDirectory.ts';
 import type { Engine, HandlerRegistration } from './engine.ts';
@@ -44,16 +45,20 @@ export interface ConfigText {
 }
 
 /** The file that is edited, and its text; of a missing file, the empty text. */
-export async function readConfig(
-  { host, engine, owner, record }: ChangeOptions,
+export function readConfig(
+  options: ChangeOptions,
   target: Target,
   signal: AbortSignal,
 ): Promise<ConfigText> {
-  const purpose = target === 'none' ? 'look' : 'install';
-  const remembered = (await record.get())?.original.path;
-  const way = await locateFile(host, engine, owner, { purpose, remembered }, signal);
-  const file = await readHostFile(host, way.path);
-  return { way, file, text: textOf(file.bytes, way.path) };
+  const { host, engine, owner, record } = options;
+  const read = async (): Promise<ConfigText> => {
+    const purpose = target === 'none' ? 'look' : 'install';
+    const remembered = (await record.get())?.original.path;
+    const way = await locateFile(host, engine, owner, { purpose, remembered }, signal);
+    const file = await readHostFile(host, way.path);
+    return { way, file, text: textOf(file.bytes, way.path) };
+  };
+  return againWhenChanged(() => orChanged(host, engine.configPath, read), signal);
 }
 
 /** The text that the target asks for. Equal to `text` when nothing is left to do. */

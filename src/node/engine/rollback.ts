@@ -10,7 +10,7 @@ import { resolveOnHost, temporaryPath, replaceHostFile } from '../host/hostFile.
 import { ioError } from '../host/ioError.ts';
 import { findBlock, withBlock, withoutBlock } from '../toml/block.ts';
 import { bringIn } from './bringIn.ts';
-import { againWhenChanged, orChanged } from './changedMeanwhile.ts';
+import { againWhenChanged } from './changedMeanwhile.ts';
 import {
   type ChangeOptions,
   type ConfigText,
@@ -46,10 +46,7 @@ export async function undoConfiguration(
   if (known?.change?.target !== targetId(target)) return;
   const { change } = known;
   await againWhenChanged(async () => {
-    const config = await orChanged(options.host, options.engine.configPath, () =>
-      readConfig(options, target, signal),
-    );
-    await restoreFile(options, config, known, change);
+    await restoreFile(options, await readConfig(options, target, signal), known, change);
   }, signal);
   try {
     if (options.engine.running) await restartRestored(options, change, signal);
