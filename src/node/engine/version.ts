@@ -2,9 +2,11 @@
  * Which release an engine's binary is, and whether its configuration is known here. Runs nothing but the binary's own
  * `--version`; how releases compare is engine.ts.
  */
+import { stat } from 'node:fs/promises';
 import { KataError } from '../../errors.ts';
 import { execOnHost } from '../host/exec.ts';
 import type { Host } from '../host/host.ts';
+import { resolveOnHost } from '../host/hostFile.ts';
 import { describeEngine, type Engine, type EngineName, isAtLeast } from './engine.ts';
 
 /** Oldest release whose configuration is known here. */
@@ -24,12 +26,32 @@ export function assertNotTooOld(engine: Engine): void {
   });
 }
 
-/** Asks the binary itself. Throws KATA_E_ENGINE_UNSUPPORTED when its answer cannot be read. */
+/** What binaries have said to this process. One that was replaced since is another file. */
+const known = new Map<string, string>();
+
+/** Asks the binary itself, once. Throws KATA_E_ENGINE_UNSUPPORTED when its answer cannot be read. */
 export async function versionOf(
   host: Host,
   binaryPath: string,
   signal: AbortSignal,
 ): Promise<string> {
+  const identity = await identityOf(host, binaryPath);
+  const version = known.get(identity) ?? (await askForVersion(host, binaryPath, signal));
+  if (identity !== '') known.set(identity, version);
+  return version;
+}
+
+/** Empty when it cannot be told: the attempt to run it says why. */
+async function identityOf(host: Host, path: string): Promise<string> {
+  try {
+    const file = await stat(host.at(await resolveOnHost(host, path)), { bigint: true });
+    return [file.dev, file.ino, file.size, file.mtimeNs, file.ctimeNs].join();
+  } catch {
+    return '';
+  }
+}
+
+async function askForVersion(host: Host, binaryPath: string, signal: AbortSignal): Promise<string> {
   const { code, stdout, stderr } = await execOnHost(host, [binaryPath, '--version'], {
     timeoutMs: VERSION_TIMEOUT_MS,
     signal,
