@@ -79,12 +79,10 @@ test("the engine's file has the old bytes or the new ones at every call that rep
   const original = await config();
   await host.kataNode(['apply'], 'r1');
   const known = [original, await config()];
-  const places = undisturbed.filter(({ path }) =>
-    /^\/etc\/containerd(\/(?!.*candidate)|$)/.test(path),
-  );
-  expect(places.map(({ name }) => name)).toEqual(
-    expect.arrayContaining(['write', 'rename', 'fsync']),
-  );
+  const places = undisturbed
+    .filter(({ path }) => /^\/etc\/containerd(\/(?!.*candidate)|$)/.test(path))
+    .filter(({ name }) => ['write', 'fsync', 'rename'].includes(name));
+  expect(new Set(places.map(({ name }) => name)).size).toBe(3);
   for (const { number, name } of places) {
     await host.bringBack('clean');
     const fault = name === 'write' ? 'torn' : 'kill';

@@ -4,7 +4,7 @@
  *
  * Owns its mounts and takes them away; what is on it when it goes stays in the directories.
  */
-import { cp, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { run, succeed } from './run.ts';
@@ -51,8 +51,15 @@ export class LoopDisk {
     return disk;
   }
 
-  /** Everything that was not flushed is gone; the rest is there again, in the same places. */
-  async cutPower(): Promise<void> {
+  /**
+   * Everything that was not flushed is gone; the rest is there again, in the same places. With `afterCommit`, somebody has
+   * flushed a file of theirs just before, and with it the names that were given until then: not the bytes behind them.
+   */
+  async cutPower(afterCommit: boolean): Promise<void> {
+    if (afterCommit) {
+      await writeFile(join(this.#at, 'theirs'), 'x');
+      await succeed(run('sync', [join(this.#at, 'theirs')]));
+    }
     const before = this.#file;
     this.#image += 1;
     await cp(before, this.#file);
