@@ -4,7 +4,7 @@
  *
  * Links are resolved inside the host's root: under a mount, an absolute target must not lead into our own tree.
  */
-import { closeSync, fstatSync, openSync, readSync, renameSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, renameSync, statSync } from 'node:fs';
 import { lstat, open, readFile, readlink, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, join, normalize } from 'node:path';
 import { KataError } from '../../errors.ts';
@@ -112,6 +112,8 @@ function renameOver(temporary: string, target: string, file: HostFile): number |
   const old = openedIfThere(target);
   try {
     if (!isSame(old === undefined ? undefined : readWhole(old), file.bytes)) throw changed(file);
+    const inode = old === undefined ? undefined : fstatSync(old).ino;
+    if (statSync(target, { throwIfNoEntry: false })?.ino !== inode) throw changed(file);
     renameSync(temporary, target);
     return old;
   } catch (error) {

@@ -1,5 +1,5 @@
 /** Somebody writes in the instant in which their file is replaced: only the call that replaces it can be told from here. */
-import { appendFileSync, closeSync, openSync, type renameSync, writeSync } from 'node:fs';
+import { appendFileSync, closeSync, openSync, renameSync, writeFileSync, writeSync } from 'node:fs';
 import { chmod, mkdtemp, readFile, readdir, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,13 +8,19 @@ import { hostAt } from '../../../../src/node/host/host.ts';
 import { readHostFile, replaceHostFile } from '../../../../src/node/host/hostFile.ts';
 
 const around = vi.hoisted(() => ({
+  opened: (): void => undefined,
   before: (): void => undefined,
   after: (): void => undefined,
 }));
 vi.mock('node:fs', async (original) => {
-  const real = await original<{ renameSync: typeof renameSync }>();
+  const real = await original<{ renameSync: typeof renameSync; openSync: typeof openSync }>();
   return {
     ...real,
+    openSync: (...args: Parameters<typeof openSync>): number => {
+      const opened = real.openSync(...args);
+      around.opened();
+      return opened;
+    },
     renameSync: (from: string, to: string): void => {
       around.before();
       real.renameSync(from, to);
@@ -30,6 +36,7 @@ beforeEach(async () => {
   await chmod(join(root, 'config.toml'), 0o640);
 });
 afterEach(async () => {
+  around.opened = () => undefined;
   around.before = () => undefined;
   around.after = () => undefined;
   await rm(root, { recursive: true });
@@ -51,6 +58,14 @@ async function expectTheirs(error: unknown): Promise<void> {
 test('what is written between the last look and the rename is put back', async () => {
   around.before = () => {
     appendFileSync(join(root, 'config.toml'), 'theirs\n');
+  };
+  await expectTheirs(await replace());
+});
+
+test('a file that somebody has put in its place meanwhile stays', async () => {
+  around.opened = () => {
+    writeFileSync(join(root, 'theirs'), 'old\ntheirs\n', { mode: 0o640 });
+    renameSync(join(root, 'theirs'), join(root, 'config.toml'));
   };
   await expectTheirs(await replace());
 });
