@@ -78,25 +78,33 @@ describe('a host on which a run was interrupted', () => {
     },
   );
 
-  test.concurrent('has no directory left that was made for a drop-in', async ({ expect }) => {
-    const [machine = BLOCK] = MACHINES.filter(({ name }) => name.startsWith('CRI-O'));
-    const [scenario] = SCENARIOS.filter(({ name }) => name === 'install');
-    const other = await CrashHost.create(tools, machine);
-    try {
-      const its = await Laboratory.create(other);
-      if (scenario === undefined) throw new Error('nothing is installed');
-      const made = (await its.callsOf(scenario)).find(({ path }) => path === CRIO_DROP_INS);
-      const at = (made?.number ?? 0) + 1;
-      const points = (['otherAttempt', 'instead'] as const).map((sequel) => ({
-        ...{ scenario, sequel },
-        interruption: { at, fault: 'kill' as const },
-      }));
-      expect(made?.name).toBe('mkdir');
-      expect(await wrongPoints(its, points)).toEqual([]);
-    } finally {
-      await other.dispose();
-    }
-  });
+  test.concurrent(
+    'has the directory of a drop-in exactly as long as it is needed',
+    async ({ expect }) => {
+      const [machine = BLOCK] = MACHINES.filter(({ name }) => name.startsWith('CRI-O'));
+      const other = await CrashHost.create(tools, machine);
+      try {
+        const its = await Laboratory.create(other);
+        for (const [name, call] of [
+          ['install', 'mkdir'],
+          ['remove', 'rmdir'],
+        ]) {
+          const scenario = SCENARIOS.find((one) => one.name === name);
+          if (scenario === undefined) throw new Error(`there is no ${name}`);
+          const calls = await its.callsOf(scenario);
+          const found = calls.find((one) => one.name === call && one.path === CRIO_DROP_INS);
+          expect(found).toBeDefined();
+          const interruption = { at: (found?.number ?? 0) + 1, fault: 'kill' } as const;
+          const points = (['otherAttempt', 'timer', 'instead'] as const).map((sequel) => ({
+            ...{ scenario, sequel, interruption },
+          }));
+          expect(await wrongPoints(its, points)).toEqual([]);
+        }
+      } finally {
+        await other.dispose();
+      }
+    },
+  );
 
   test('goes back to the old configuration when the run that goes on finds that the engine does not start', async () => {
     await host.bringBack('r1');

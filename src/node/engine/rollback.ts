@@ -5,6 +5,7 @@
  * Restores only what the record says this wish has changed; what others wrote in the meantime stays.
  */
 import { readFile, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { KataError, causeOf, toKataError } from '../../errors.ts';
 import { resolveOnHost, temporaryPath, replaceHostFile } from '../host/hostFile.ts';
 import { ioError } from '../host/ioError.ts';
@@ -23,7 +24,7 @@ import {
 } from './configFile.ts';
 import { candidatePath } from './containerd/candidate.ts';
 import { textOf } from './containerd/edit.ts';
-import { isOnlyAnnounced, removeCreatedDirectory } from './createdDirectory.ts';
+import { isOnlyAnnounced, makeDirectory, removeCreatedDirectory } from './createdDirectory.ts';
 import { describeEngine } from './engine.ts';
 import type { EngineRecord } from './record.ts';
 
@@ -88,6 +89,8 @@ async function restoreFile(
   const present = sha256Of(file.bytes);
   if (present === change.beforeSha256) return;
   const before = await readBackup(options, change);
+  // A removal takes a directory of ours with it; that it is ours is still on record.
+  if (before !== undefined) await makeDirectory(host, dirname(file.path), () => Promise.resolve());
   if (present === change.afterSha256) {
     if (before === undefined) await replaceConfig(host, config, Buffer.alloc(0), known);
     else await replaceHostFile(host, file, before);
