@@ -5,7 +5,7 @@ import { makeBundle, type BundleOptions } from '../../../../src/node/artifacts/b
 import { DOWNLOAD_LIMITS } from '../../../../src/node/artifacts/download.ts';
 import { kataTree, sha256, tar, treeEntries, zst } from '../fixtures/archives.ts';
 import { temporaryDirectory } from '../fixtures/host.ts';
-import { fileServer, serve } from '../fixtures/serve.ts';
+import { fileServer, serve, whenWritten } from '../fixtures/serve.ts';
 
 const STATIC = 'kata-static-4.1.0-amd64.tar.zst';
 const GO = 'kata-go-static-4.1.0-rc1-arm64.tar.zst';
@@ -18,7 +18,7 @@ async function archiveFile(name: string, content?: Buffer): Promise<string> {
 
 async function bundleOf(sources: BundleOptions['sources'], directory?: string) {
   const at = directory ?? join(await temporaryDirectory(), 'bundle');
-  const downloadLimits = { ...DOWNLOAD_LIMITS, attempts: 1, idleMs: 500 };
+  const downloadLimits = { ...DOWNLOAD_LIMITS, attempts: 1, idleMs: 10_000 };
   return {
     at,
     work: makeBundle({ directory: at, sources, downloadLimits }, new AbortController().signal),
@@ -49,6 +49,7 @@ describe('a bundle', () => {
   it('goes on with a download that broke off', async () => {
     const bytes = await readFile(await archiveFile(STATIC));
     let isBroken = true;
+    let at = '';
     const whole = fileServer(bytes);
     const { url, asked } = await serve((request, response) => {
       if (!isBroken) {
@@ -56,10 +57,17 @@ describe('a bundle', () => {
         return;
       }
       response.writeHead(200, { etag: '"v1"', 'content-length': bytes.length });
-      response.write(bytes.subarray(0, 100), () => setTimeout(() => response.destroy(), 20));
+      response.write(bytes.subarray(0, 100));
+      void whenWritten(
+        () => join(`${at}.partial`, `${STATIC}.partial`),
+        100,
+        () => response.destroy(),
+      );
     });
     const source = { url: `${url}/${STATIC}`, sha256: sha256(bytes) };
-    const { at, work } = await bundleOf([source]);
+    const bundle = await bundleOf([source]);
+    at = bundle.at;
+    const { work } = bundle;
     await expect(work).rejects.toMatchObject({ code: 'KATA_E_ARTIFACT_FETCH' });
     await expect(readdir(at)).rejects.toThrow('ENOENT');
     isBroken = false;

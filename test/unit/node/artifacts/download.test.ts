@@ -8,9 +8,10 @@ import { DOWNLOAD_LIMITS, displayUrl, download } from '../../../../src/node/arti
 import type { Proxy } from '../../../../src/node/artifacts/transport.ts';
 import { sha256 } from '../fixtures/archives.ts';
 import { temporaryDirectory } from '../fixtures/host.ts';
+import { whenWritten } from '../fixtures/serve.ts';
 
 const CONTENT = Buffer.alloc(100_000, 'kata');
-const LIMITS = { ...DOWNLOAD_LIMITS, idleMs: 300, attempts: 3, backoffMs: 1 };
+const LIMITS = { ...DOWNLOAD_LIMITS, idleMs: 10_000, attempts: 3, backoffMs: 1 };
 
 async function serve(listener: RequestListener): Promise<string> {
   const server = createServer(listener);
@@ -146,7 +147,7 @@ describe('a download', () => {
     'from a server that %s ends in bounded time',
     async (_, listener) => {
       const url = await serve(listener);
-      const { directory, work } = await fetchFrom(url, { limits: { attempts: 1 } });
+      const { directory, work } = await fetchFrom(url, { limits: { attempts: 1, idleMs: 300 } });
       await expect(work).rejects.toMatchObject({
         code: 'KATA_E_ARTIFACT_FETCH',
         message: expect.stringMatching(/(nothing|only 10 bytes) came for 0.3 s/) as string,
@@ -212,6 +213,7 @@ describe('a download', () => {
 
   it('goes on where it broke off, when the server still has the same', async () => {
     const ranges: unknown[] = [];
+    let file = '';
     const url = await serve((request, response) => {
       ranges.push([request.headers.range, request.headers['if-range']]);
       const start = Number(/^bytes=(\d+)-$/.exec(request.headers.range ?? '')?.[1] ?? 0);
@@ -222,11 +224,20 @@ describe('a download', () => {
         'content-length': CONTENT.length - start,
         ...(start === 0 ? {} : { 'content-range': `bytes ${start}-99999/100000` }),
       });
-      if (isLast) response.end(part);
-      else response.write(part, () => setTimeout(() => response.destroy(), 20));
+      if (isLast) {
+        response.end(part);
+        return;
+      }
+      response.write(part);
+      void whenWritten(
+        () => `${file}.partial`,
+        start + part.length,
+        () => response.destroy(),
+      );
     });
-    const { file, work } = await fetchFrom(url);
-    await work;
+    const begun = await fetchFrom(url);
+    file = begun.file;
+    await begun.work;
     expect((await readFile(file)).equals(CONTENT)).toBe(true);
     expect(ranges).toEqual([
       [undefined, undefined],

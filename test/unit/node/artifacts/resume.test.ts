@@ -11,10 +11,10 @@ import {
 } from '../../../../src/node/artifacts/download.ts';
 import { sha256 } from '../fixtures/archives.ts';
 import { temporaryDirectory } from '../fixtures/host.ts';
-import { fileServer, serve } from '../fixtures/serve.ts';
+import { fileServer, serve, whenWritten } from '../fixtures/serve.ts';
 
 const CONTENT = Buffer.from(Array.from({ length: 100_000 }, (_, i) => (i * 7919) % 251));
-const LIMITS = { ...DOWNLOAD_LIMITS, idleMs: 300, attempts: 1, backoffMs: 1 };
+const LIMITS = { ...DOWNLOAD_LIMITS, idleMs: 10_000, attempts: 1, backoffMs: 1 };
 
 interface Left {
   readonly part?: Buffer;
@@ -124,17 +124,21 @@ describe('a download after the death of another process', () => {
 
   it('leaves what came, and no URL, when the network fails or the program is stopped', async () => {
     const stop = new AbortController();
+    let file = '';
     const { url } = await serve((request, response) => {
       response.writeHead(200, { etag: '"v1"', 'content-length': CONTENT.length });
-      response.write(CONTENT.subarray(0, 50_000), () => {
-        setTimeout(() => {
+      response.write(CONTENT.subarray(0, 50_000));
+      void whenWritten(
+        () => `${file}.partial`,
+        50_000,
+        () => {
           if (request.url === '/stopped?token=secret') stop.abort(new Error('stopped'));
           else response.destroy();
-        }, 30);
-      });
+        },
+      );
     });
     for (const path of ['/broken?token=secret', '/stopped?token=secret']) {
-      const file = await leave({});
+      file = await leave({});
       await expect(fetchTo(file, [url + path], stop.signal)).rejects.toThrow();
       expect((await readFile(`${file}.partial`)).equals(CONTENT.subarray(0, 50_000))).toBe(true);
       const note = await readFile(`${file}.partial.json`, 'utf8');
