@@ -20,10 +20,20 @@ export interface PathRewrite {
 /** Thrown when a configuration does not parse or cannot be rewritten faithfully. `message` says why. */
 export class ConfigurationError extends Error {}
 
+/** The last few: each of a few handlers asks for its own again and again. Nobody changes what they get. */
+const parsed = new Map<string, TomlTable>();
+const PARSED_KEPT = 12;
+
 /** Strict: what does not parse as TOML is an error with its line. */
-export function parseConfiguration(text: string): TomlTable {
+export function parseConfiguration(text: string): Readonly<TomlTable> {
+  const known = parsed.get(text);
+  if (known !== undefined) return known;
   try {
-    return parse(text, { integersAsBigInt: 'asNeeded' });
+    const table = parse(text, { integersAsBigInt: 'asNeeded' });
+    for (const oldest of [...parsed.keys()].slice(0, parsed.size + 1 - PARSED_KEPT))
+      parsed.delete(oldest);
+    parsed.set(text, table);
+    return table;
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     throw new ConfigurationError(message.split('\n')[0] ?? 'it does not parse', { cause: error });

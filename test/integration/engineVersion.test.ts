@@ -2,7 +2,7 @@ import { chmod, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promise
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { versionOf } from '../../src/node/engine/version.ts';
+import { recallVersion, versionOf } from '../../src/node/engine/version.ts';
 import { failureOf, host, signal } from './support/engineRelease.ts';
 
 let directory: string;
@@ -27,12 +27,22 @@ const starts = async (): Promise<number> =>
 
 test('is asked of a binary once, and anew when it was replaced', async () => {
   const path = await put('2.4.2');
-  expect(await versionOf(host, path, signal())).toBe('2.4.2');
-  expect(await versionOf(host, path, signal())).toBe('2.4.2');
+  expect(await versionOf(host, path, signal())).toMatchObject({ version: '2.4.2' });
+  expect(await versionOf(host, path, signal())).toMatchObject({ version: '2.4.2' });
   expect(await starts()).toBe(1);
   await put('2.4.3');
-  expect(await versionOf(host, path, signal())).toBe('2.4.3');
+  expect(await versionOf(host, path, signal())).toMatchObject({ version: '2.4.3' });
   expect(await starts()).toBe(2);
+});
+
+test('is not asked of a binary that told an earlier run, unless it was replaced since', async () => {
+  const path = await put('2.4.2');
+  const { binaryIdentity } = await versionOf(host, path, signal());
+  // What another process has written down.
+  recallVersion({ version: '2.4.1', binaryIdentity });
+  expect(await versionOf(host, path, signal())).toEqual({ version: '2.4.1', binaryIdentity });
+  await put('2.4.3');
+  expect(await versionOf(host, path, signal())).toMatchObject({ version: '2.4.3' });
 });
 
 test('of a binary that cannot be read is an error each time', async () => {

@@ -15,19 +15,24 @@ import { distributionOf, unsupportedEngine, unsupportedSystem } from './distribu
 import { describeEngine, type Engine, ENGINE_NAMES, isAtLeast } from './engine.ts';
 import { installedEngine, installedUnit } from './installed.ts';
 import { kubeletSocket } from './kubelet.ts';
-import { assertNotTooOld, versionOf } from './version.ts';
+import { assertNotTooOld, type BinaryVersion, recallVersion, versionOf } from './version.ts';
 
 type Wanted = NodePlan['engine'];
 
 /** What may listen on a CRI socket, by the name of its executable. */
 const LISTENERS = new Set([...ENGINE_NAMES, 'cri-dockerd', 'k3s', 'rke2', 'k0s', 'dockerd']);
 
-/** Throws KATA_E_ENGINE_NOT_FOUND, KATA_E_ENGINE_UNSUPPORTED with the reason, KATA_E_ENGINE_CONFIG_CONFLICT when the wish and the running engine differ. */
+/**
+ * `known`: what an earlier run has written down of the engine, so that a binary that is the same still need not be run.
+ * Throws KATA_E_ENGINE_NOT_FOUND, KATA_E_ENGINE_UNSUPPORTED with the reason, KATA_E_ENGINE_CONFIG_CONFLICT when the wish and the running engine differ.
+ */
 export async function discoverEngine(
   host: Host,
   wanted: Wanted,
   signal: AbortSignal,
+  known?: BinaryVersion,
 ): Promise<Engine> {
+  if (known !== undefined) recallVersion(known);
   const name = wanted.type === 'crio' ? 'crio' : 'containerd';
   const socket = wanted.socket ?? (await kubeletSocket(host)) ?? DEFAULTS[name].socket;
   const process = await listenerOf(host, socket);
@@ -111,11 +116,11 @@ async function runningEngine(
       cause: `spec.engine.configPath names it, but the ${name} at ${socket} (pid ${process.pid}) reads ${used}`,
     });
   }
-  const version = await versionOf(host, process.exe, signal);
+  const told = await versionOf(host, process.exe, signal);
   const unit = await unitOf(host, process.pid);
   return {
     name,
-    version,
+    ...told,
     configPath,
     ...dropIns(name, flagValue(process.argv, '--config-dir', '-d')),
     socket,

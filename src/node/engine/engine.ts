@@ -33,6 +33,8 @@ export interface Engine {
   /** CRI socket, path on the host. */
   readonly socket: string;
   readonly binaryPath: string;
+  /** Tells whether the binary is still the file that said its version; missing when it could not be looked at. */
+  readonly binaryIdentity?: string | undefined;
   /** False when the engine does not run: then nothing needs a restart, and handlers cannot be asked for. */
   readonly running: boolean;
 }

@@ -42,11 +42,11 @@ export async function installedEngine(
   }
   const { name, binaryPath } = found;
   const usual = DEFAULTS[name];
-  const version = await versionOf(host, binaryPath, signal);
+  const told = await versionOf(host, binaryPath, signal);
   const unit = await installedUnit(host, [usual.unit]);
   return {
     name,
-    version,
+    ...told,
     configPath: wanted.configPath ?? usual.configPath,
     ...dropIns(name, undefined),
     socket,

@@ -21,6 +21,7 @@ export const engineRecord = z.object({
     unit: z.string().optional(),
     socket: z.string(),
     binaryPath: z.string(),
+    binaryIdentity: z.string().optional(),
     running: z.boolean(),
   }),
   /** The configuration file before the first edit, links resolved. Never changed by later edits. */
@@ -34,6 +35,8 @@ export const engineRecord = z.object({
     /** Directory that had to be made for it. */
     createdDirectory: z.string().optional(),
   }),
+  /** The file as our last edit left it: `engine.binaryPath` has accepted these bytes. */
+  judgedSha256: sha256.optional(),
   /** Every handler that our block has held since the first edit. */
   handlers: z.array(z.string()),
   /** The last edit, so that it can be undone. A side without sha256 means that there was no file. */

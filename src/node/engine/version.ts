@@ -26,28 +26,36 @@ export function assertNotTooOld(engine: Engine): void {
   });
 }
 
-/** What binaries have said to this process. One that was replaced since is another file. */
+export type BinaryVersion = Pick<Engine, 'version' | 'binaryIdentity'>;
+
+/** What binaries have said to this process, or to an earlier one. One that was replaced since is another file. */
 const known = new Map<string, string>();
+
+/** What an earlier run was told by a binary: as long as it is the same file it would say the same. */
+export function recallVersion({ version, binaryIdentity }: BinaryVersion): void {
+  if (binaryIdentity !== undefined) known.set(binaryIdentity, version);
+}
 
 /** Asks the binary itself, once. Throws KATA_E_ENGINE_UNSUPPORTED when its answer cannot be read. */
 export async function versionOf(
   host: Host,
   binaryPath: string,
   signal: AbortSignal,
-): Promise<string> {
-  const identity = await identityOf(host, binaryPath);
-  const version = known.get(identity) ?? (await askForVersion(host, binaryPath, signal));
-  if (identity !== '') known.set(identity, version);
-  return version;
+): Promise<BinaryVersion> {
+  const binaryIdentity = await identityOf(host, binaryPath);
+  const told = binaryIdentity === undefined ? undefined : known.get(binaryIdentity);
+  const version = told ?? (await askForVersion(host, binaryPath, signal));
+  recallVersion({ version, binaryIdentity });
+  return { version, binaryIdentity };
 }
 
-/** Empty when it cannot be told: the attempt to run it says why. */
-async function identityOf(host: Host, path: string): Promise<string> {
+/** Undefined when it cannot be told: the attempt to run it says why. */
+async function identityOf(host: Host, path: string): Promise<string | undefined> {
   try {
     const file = await stat(host.at(await resolveOnHost(host, path)), { bigint: true });
     return [file.dev, file.ino, file.size, file.mtimeNs, file.ctimeNs].join();
   } catch {
-    return '';
+    return undefined;
   }
 }
 

@@ -144,14 +144,14 @@ export async function prepareActivation(
   choose = stagedVersion,
 ): Promise<Activation> {
   const { host, plan, arch, signal } = context;
-  const installed = await builder.timed('StagedVersion', async () => {
+  const { state, installed } = await builder.timed('StagedVersion', async () => {
     const state = await journal.read();
     requireOwnership(state, plan.deployment);
-    return choose(context, state);
+    return { state, installed: await choose(context, state) };
   });
   builder.facts.artifacts = { version: installed.version, digest: installed.digest };
   const engine = await builder.timed('Engine', () =>
-    context.engine.discoverEngine(host, plan.engine, signal),
+    context.engine.discoverEngine(host, plan.engine, signal, state.engine?.engine),
   );
   builder.facts.engine = engineFacts(engine);
   const { content, skippedHandlers } = await builder.timed('Handlers', async () => {

@@ -20,12 +20,13 @@ import { platformFacts } from '../preflight/facts.ts';
 import { imageVolumeProblem } from '../preflight/imageVolume.ts';
 import { requireExecutable, requireWritable } from '../preflight/mounts.ts';
 import { isInstalled } from '../transaction/installation.ts';
-import { readState } from '../transaction/journal.ts';
+import { readState, type NodeState } from '../transaction/journal.ts';
 import type { StageContext } from './context.ts';
 import { ResultBuilder, StageFailure, outcomeBeforeWrites } from './resultBuilder.ts';
 
 interface Gathered {
   readonly facts: NodeFacts;
+  state?: NodeState | undefined;
   needBytes?: number;
   engine?: Engine;
 }
@@ -38,6 +39,8 @@ interface Check {
 const CHECKS: readonly Check[] = [
   // Whose machine this is (a node name outlives its machine), and whether anything of ours lies there.
   { name: 'Platform', run: gatherPlatform },
+  // What an earlier run has written down can be read.
+  { name: 'State', run: readOwnState },
   // Some runtimes exist on some architectures only; those that do not are left out, but one must remain.
   { name: 'Architecture', run: checkArchitecture },
   // An image-based system cannot be changed at run time; a hardened one may start no program there.
@@ -85,6 +88,10 @@ async function gatherPlatform(
   Object.assign(facts, await platformFacts(host, arch, kernel));
 }
 
+async function readOwnState({ host }: StageContext, gathered: Gathered): Promise<void> {
+  gathered.state = await readState(host);
+}
+
 function checkArchitecture({ plan, arch }: StageContext): Promise<void> {
   if (plan.runtimes.some(({ architectures }) => architectures.includes(arch)))
     return Promise.resolve();
@@ -112,7 +119,7 @@ async function checkKvm(
 
 async function measureArtifacts(context: StageContext, gathered: Gathered): Promise<void> {
   const { host, plan, signal } = context;
-  const staged = (await readState(host))?.staged;
+  const staged = gathered.state?.staged;
   // It is not mounted here, so that this stage can tell of a node that cannot mount it.
   const set =
     plan.artifacts.kind === 'image' ? undefined : await resolveArtifacts(context, false, signal);
@@ -142,7 +149,8 @@ async function findEngine(
   { host, plan, engine, signal }: StageContext,
   gathered: Gathered,
 ): Promise<void> {
-  const found = await engine.discoverEngine(host, plan.engine, signal);
+  const known = gathered.state?.engine?.engine;
+  const found = await engine.discoverEngine(host, plan.engine, signal, known);
   gathered.engine = found;
   gathered.facts.engine = engineFacts(found);
   // Else kubelet could not start the next stage, and nobody would say why.
@@ -158,7 +166,7 @@ async function checkEngine(
   const { configPath } = gathered.engine;
   await requireWritable(host, [configPath]);
   await requireSpaceBeside(host, await resolveOnHost(host, configPath));
-  await engine.checkEngineConfig(host, gathered.engine, signal);
+  await engine.checkEngineConfig(host, gathered.engine, signal, gathered.state?.engine);
 }
 
 async function checkGuard({ host, plan }: StageContext, { engine }: Gathered): Promise<void> {

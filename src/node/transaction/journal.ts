@@ -194,8 +194,11 @@ export class StateFile implements Journal {
   }
 }
 
-function settled({ change: _settled, ...engine }: EngineRecord): EngineRecord {
-  return engine;
+/** An edit that was not taken back is one that the engine's binary has accepted. */
+function settled({ change, ...engine }: EngineRecord): EngineRecord {
+  return change?.afterSha256 === undefined || change.target === 'none'
+    ? engine
+    : { ...engine, judgedSha256: change.afterSha256 };
 }
 
 /** The intent stays as it was recorded first. */

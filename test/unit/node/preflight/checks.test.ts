@@ -152,6 +152,7 @@ describe('preflight', () => {
     expect(result).toMatchObject({ outcome: 'unsupported', error: { code: 'KATA_E_NO_KVM' } });
     expect(seen).toEqual([
       'Platform unchanged',
+      'State unchanged',
       'Architecture unchanged',
       'WritablePaths unchanged',
       'KVM failed',
