@@ -7,7 +7,6 @@ import { approveValue, ANNOTATION } from '../../crds/names.ts';
 import { KataError } from '../../errors.ts';
 import type { Member } from '../nodes/member.ts';
 import { hasFailed, namesOf, type Survey } from './survey.ts';
-import { isOpen, nextOpeningMs } from './windows.ts';
 
 export interface Blocked {
   readonly reason: string;
@@ -79,10 +78,9 @@ function budgetIsSpent(
   return { reason: error.reason, message: `${error.message}. ${error.remedy}` };
 }
 
-function windowIsClosed(_: Member, { input }: Survey): Blocked | undefined {
-  const { windows } = input.policy;
-  if (input.uninstalling || isOpen(windows, input.nowMs)) return undefined;
-  const untilMs = nextOpeningMs(windows, input.nowMs);
+function windowIsClosed(_: Member, { closedWindow }: Survey): Blocked | undefined {
+  if (closedWindow === undefined) return undefined;
+  const untilMs = closedWindow.opensAtMs;
   const next =
     untilMs === undefined
       ? 'none will open'

@@ -8,6 +8,7 @@ import { isUnderWay, type Member } from '../nodes/member.ts';
 import { FAILED } from '../nodes/report.ts';
 import { shareOf } from './shares.ts';
 import { wavesOf, wentDown, type Waves } from './waves.ts';
+import { closedWindow, type ClosedWindow } from './windows.ts';
 
 export interface RolloutInput {
   readonly deployment: string;
@@ -34,6 +35,8 @@ export interface Survey {
   /** Became Ready and then stopped being so while their wave soaked. */
   readonly down: readonly Member[];
   readonly waves: Waves;
+  /** Undefined while a maintenance window is open, or none is asked for. */
+  readonly closedWindow: ClosedWindow | undefined;
   readonly slots: { readonly free: number; readonly explanation: string };
 }
 
@@ -57,6 +60,7 @@ export function survey(input: RolloutInput): Survey {
       approvedWave: policy.approval === 'PerWave' ? input.approvedWave : undefined,
       nowMs,
     }),
+    closedWindow: input.uninstalling ? undefined : closedWindow(policy.windows, nowMs),
     slots: freeSlots(policy, all.length, working, unavailable),
   };
 }

@@ -8,8 +8,18 @@ import { causeOf, KataError } from '../../errors.ts';
 
 type Windows = RolloutSpec['windows'];
 
-/** True without windows, and within one: its start is in it, its end is not. */
-export function isOpen(windows: Windows, nowMs: number): boolean {
+export interface ClosedWindow {
+  /** Undefined when none ever opens. */
+  readonly opensAtMs: number | undefined;
+}
+
+/** Undefined without windows, and within one. */
+export function closedWindow(windows: Windows, nowMs: number): ClosedWindow | undefined {
+  return isOpen(windows, nowMs) ? undefined : { opensAtMs: nextOpeningMs(windows, nowMs) };
+}
+
+/** A window's start is in it, its end is not. */
+function isOpen(windows: Windows, nowMs: number): boolean {
   if (windows.length === 0) return true;
   return windows.some(({ schedule, duration }) => {
     const start = cron(schedule).nextRun(new Date(nowMs - durationMs(duration)));
@@ -17,8 +27,7 @@ export function isOpen(windows: Windows, nowMs: number): boolean {
   });
 }
 
-/** When the next one opens; undefined when none ever does. */
-export function nextOpeningMs(windows: Windows, nowMs: number): number | undefined {
+function nextOpeningMs(windows: Windows, nowMs: number): number | undefined {
   const openings = windows.flatMap(({ schedule }) => cron(schedule).nextRun(new Date(nowMs)) ?? []);
   return openings.length === 0
     ? undefined
