@@ -3,8 +3,8 @@
  *
  * Only wiring: the engine driver, standard output, and signals that end a run in good order.
  */
-// First: what is loaded after it makes the heap grow.
-import './heap.ts';
+// First: it settles how all that comes after it is run.
+import './startup.ts';
 import * as engine from './engine/index.ts';
 import { toKataError } from '../errors.ts';
 import { run } from './cli/run.ts';

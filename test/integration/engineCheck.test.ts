@@ -51,7 +51,7 @@ async function recordOf(engine: Engine): Promise<EngineRecord> {
     engine: { ...engine },
     original: { path: configPath(), existed: true, mode: 0o644, uid: 0, gid: 0 },
     handlers: [],
-    judgedSha256,
+    judged: { sha256: judgedSha256, target: 'these handlers' },
   };
 }
 
@@ -87,13 +87,12 @@ test.each([
       await writeFile(join(directory, 'other.toml'), 'version = 2\n');
       await putConfig(`imports = ["${directory}/other.toml"]\n${TEXT}`);
     },
-    (record: EngineRecord, judgedSha256: string) => ({ ...record, judgedSha256 }),
+    (record: EngineRecord, now: EngineRecord) => ({ ...record, judged: now.judged }),
   ],
 ] as const)('a file that %s is put to the binary', async (_, change, known) => {
   const before = await recordOf(await theEngine());
   await change();
   const engine = await theEngine();
-  const { judgedSha256 = '' } = await recordOf(engine);
-  await checkEngineConfig(host, engine, signal(), known(before, judgedSha256));
+  await checkEngineConfig(host, engine, signal(), known(before, await recordOf(engine)));
   expect(await dumps()).toBe(1);
 });

@@ -52,11 +52,11 @@ export async function checkEngineConfig(
  */
 function wasJudged(engine: Engine, file: HostFile, known: EngineRecord | undefined): boolean {
   return (
-    known?.judgedSha256 !== undefined &&
+    known?.judged !== undefined &&
     known.original.path === file.path &&
     known.engine.binaryIdentity !== undefined &&
     known.engine.binaryIdentity === engine.binaryIdentity &&
-    known.judgedSha256 === sha256Of(file.bytes)
+    known.judged.sha256 === sha256Of(file.bytes)
   );
 }
 
@@ -68,10 +68,10 @@ async function checkContainerd(
 ): Promise<void> {
   const file = await readHostFile(host, engine.configPath);
   const text = textOf(file.bytes, engine.configPath);
+  const document = parseToml(text, engine.configPath);
+  if (document['imports'] === undefined && wasJudged(engine, file, known)) return;
   const way = await locateFile(host, engine, PROBE.handler, { purpose: 'install' }, signal);
   way.installed(way.isOurs ? '' : text, [PROBE]);
-  const document = parseToml(text, engine.configPath);
   await checkImports(host, engine, document, []);
-  if (document['imports'] === undefined && wasJudged(engine, file, known)) return;
   await assertStartable(host, engine, await dumpCurrent(host, engine, file, signal), signal);
 }

@@ -7,7 +7,7 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { KataError } from '../../errors.ts';
-import { type HostFile, writeDurably } from '../host/hostFile.ts';
+import { type HostFile, readHostFile, resolveOnHost, writeDurably } from '../host/hostFile.ts';
 import { ioError } from '../host/ioError.ts';
 import type { Step, StepEffect } from '../transaction/step.ts';
 import { againWhenChanged, orChanged } from './changedMeanwhile.ts';
@@ -31,6 +31,7 @@ import { engineStatus } from './serving.ts';
 export function configurationStep(options: ChangeOptions, target: Target): Step {
   const isDone = (signal: AbortSignal): Promise<boolean> =>
     againWhenChanged(async () => {
+      if (await isAsJudged(options, target)) return true;
       const { current, wanted } = await planned(options, target, signal);
       return wanted === current.text;
     }, signal);
@@ -47,6 +48,21 @@ export function configurationStep(options: ChangeOptions, target: Target): Step 
     },
     undo: (signal) => undoConfiguration(options, target, signal),
   };
+}
+
+/** True when the file is, byte for byte, what an earlier run made of it for the same wish and the same engine. */
+async function isAsJudged(
+  { host, engine, record }: ChangeOptions,
+  target: Target,
+): Promise<boolean> {
+  const known = await record.get();
+  if (known?.judged?.target !== targetId(target)) return false;
+  // Another release may want it written in another way.
+  if (known.engine.binaryIdentity !== engine.binaryIdentity) return false;
+  const { path, bytes } = await readHostFile(host, known.original.path);
+  // Another file may be the one to edit since the engine was told to read another.
+  if (path !== (await resolveOnHost(host, engine.configPath))) return false;
+  return sha256Of(bytes) === known.judged.sha256;
 }
 
 /** The file as it is, and what it should be. */

@@ -35,8 +35,8 @@ export const engineRecord = z.object({
     /** Directory that had to be made for it. */
     createdDirectory: z.string().optional(),
   }),
-  /** The file as our last edit left it: `engine.binaryPath` has accepted these bytes. */
-  judgedSha256: sha256.optional(),
+  /** The file as our last edit left it, for this wish: `engine.binaryPath` has accepted these bytes. */
+  judged: z.object({ sha256, target: z.string() }).optional(),
   /** Every handler that our block has held since the first edit. */
   handlers: z.array(z.string()),
   /** The last edit, so that it can be undone. A side without sha256 means that there was no file. */

@@ -198,7 +198,7 @@ export class StateFile implements Journal {
 function settled({ change, ...engine }: EngineRecord): EngineRecord {
   return change?.afterSha256 === undefined || change.target === 'none'
     ? engine
-    : { ...engine, judgedSha256: change.afterSha256 };
+    : { ...engine, judged: { sha256: change.afterSha256, target: change.target } };
 }
 
 /** The intent stays as it was recorded first. */
