@@ -5,10 +5,10 @@
 import { ANNOTATION } from '../../crds/names.ts';
 import { KataError } from '../../errors.ts';
 import { LASTING_REPAIRS } from '../nodes/attempts.ts';
-import type { Member } from '../nodes/member.ts';
+import { failureOf, type Member } from '../nodes/member.ts';
 import type { Verdict } from './conditions.ts';
 import type { Check, VerdictInput } from './verdicts.ts';
-import { explainFailures, nameSome, nodes } from './words.ts';
+import { MAX_NAMES, nameNodes, nameSome, nodes } from '../words.ts';
 
 export const degradation: readonly Check[] = [
   /* broken nodes first: they need a person */ nodesFailed,
@@ -36,7 +36,7 @@ function nodesFailed({ members, rollout, counts }: VerdictInput): Verdict | unde
 /** Verified, and then no longer Ready, while their wave soaked. */
 function nodesWentDown({ rollout, spec }: VerdictInput): Verdict | undefined {
   if (rollout.down.length === 0) return undefined;
-  const names = nameSome(rollout.down.map(({ node }) => node.name));
+  const names = nameNodes(rollout.down);
   const isBudgetSpent = rollout.blocked?.reason === 'FailureBudgetExhausted';
   return {
     status: 'True',
@@ -60,7 +60,7 @@ function repairDoesNotHold({ members }: VerdictInput): Verdict | undefined {
     ({ state, status }) => state === 'current' && (status?.attempts ?? 1) > LASTING_REPAIRS,
   );
   if (lasting.length === 0) return undefined;
-  const names = nameSome(lasting.map(({ node }) => node.name));
+  const names = nameNodes(lasting);
   return {
     status: 'True',
     reason: 'RepairDoesNotHold',
@@ -101,4 +101,16 @@ function podsHoldNodesBack({ removals }: VerdictInput): Verdict | undefined {
     reason: 'PodsInUse',
     message: `Nodes that left the selection wait for ${nameSome(blockers)}; delete these Pods to let the nodes go.`,
   };
+}
+
+function explainFailure(member: Member): string {
+  const { node, kataNode, state } = member;
+  const error = failureOf(member)?.error;
+  if (error === undefined) return `${node.name}: unknown`;
+  const now = state === 'returned' ? ` (now at revision ${kataNode?.spec.revision ?? ''})` : '';
+  return `${node.name}${now}: ${error.step}/${error.reason}: ${error.message} Next: ${error.remedy}`;
+}
+
+export function explainFailures(members: readonly Member[]): string {
+  return members.slice(0, MAX_NAMES).map(explainFailure).join('\n');
 }

@@ -10,7 +10,7 @@ import type { Member } from '../nodes/member.ts';
 import type { Verdict } from './conditions.ts';
 import type { Membership } from './members.ts';
 import type { Check, VerdictInput } from './verdicts.ts';
-import { nameSome, nodes } from './words.ts';
+import { nameNodes, nodes } from '../words.ts';
 
 export const progress: readonly Check[] = [
   /* nothing has moved for progressDeadline, and nobody asked for that */ isStalled,
@@ -39,7 +39,7 @@ function isStalled({
   const unfinished = [...members.pool, ...members.leaving].filter(isUnfinished);
   if (unfinished.length === 0) return undefined;
   if (nowMs - progressedAtMs < durationMs(spec.rollout.progressDeadline)) return undefined;
-  const names = nameSome(unfinished.map(({ node }) => node.name));
+  const names = nameNodes(unfinished);
   const why = rollout.blocked === undefined ? '' : ` ${rollout.blocked.message}.`;
   return {
     status: 'False',
@@ -90,7 +90,7 @@ function rolloutStandsStill({ rollout, counts }: VerdictInput): Verdict | undefi
 function restartIsAwaited({ members, counts }: VerdictInput): Verdict | undefined {
   const awaiting = members.pool.filter(({ state }) => state === 'awaitingRestart');
   if (awaiting.length === 0 || awaiting.length < counts.inProgress) return undefined;
-  const names = nameSome(awaiting.map(({ node }) => node.name));
+  const names = nameNodes(awaiting);
   return {
     status: 'False',
     reason: 'AwaitingRestart',

@@ -13,10 +13,10 @@ import type { Write } from '../writes.ts';
 import { conditionList, type Verdict } from './conditions.ts';
 import type { Membership } from './members.ts';
 import type { Observed } from './observed.ts';
-import { isFailing } from './degradation.ts';
+import { explainFailures, isFailing } from './degradation.ts';
 import { lastProgressMs } from './progress.ts';
 import { verdicts, type Counts, type VerdictInput } from './verdicts.ts';
-import { counted, explainFailures, nameSome, nodes } from './words.ts';
+import { counted, nameSome, nodes } from '../words.ts';
 
 const MAX_FAILURES = 20;
 

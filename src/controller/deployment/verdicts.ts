@@ -12,7 +12,7 @@ import type { Verdict } from './conditions.ts';
 import type { Membership } from './members.ts';
 import { degradation } from './degradation.ts';
 import { progress } from './progress.ts';
-import { nameSome, nodes } from './words.ts';
+import { nameSome, nodes } from '../words.ts';
 
 export interface VerdictInput {
   readonly spec: KataDeploymentSpec;

@@ -81,8 +81,8 @@ function stateOf(
     return kataNode?.spec.returnedFrom?.revision === target ? 'returned' : 'waiting';
   }
   if (status === undefined || isUnderWay(kataNode.spec, status)) return 'inProgress';
-  if (status.phase === 'Ready') return 'current';
-  // Whom a person has taken out of the rollout does not hold it up.
+  // Whom a person has taken out of the rollout holds it up neither by a failure nor by being away.
+  if (status.phase === 'Ready') return node.skip && !node.ready ? 'skipped' : 'current';
   if (FAILED.includes(status.phase)) return node.skip ? 'skipped' : 'failed';
   if (status.phase === 'AwaitingRestart') return 'awaitingRestart';
   // The node was rebooted since: its firmware settings may be others now.

@@ -6,7 +6,8 @@
 import { gateOf, turnOf, type Blocked } from './gates.ts';
 import type { Member } from '../nodes/member.ts';
 import { inOrder } from './order.ts';
-import { namesOf, survey, type RolloutInput } from './survey.ts';
+import { nameNodes } from '../words.ts';
+import { survey, type RolloutInput } from './survey.ts';
 import type { Waves } from './waves.ts';
 
 export interface RolloutDecision {
@@ -61,5 +62,5 @@ function candidatesOf({ pool, leaving, isRemovable }: RolloutInput): Member[] {
 function unready({ pool }: RolloutInput): Blocked | undefined {
   const silent = pool.filter(({ state, node }) => state === 'waiting' && !node.ready);
   if (silent.length === 0) return undefined;
-  return { reason: 'NodesNotReady', message: `these nodes are not Ready: ${namesOf(silent)}` };
+  return { reason: 'NodesNotReady', message: `these nodes are not Ready: ${nameNodes(silent)}` };
 }

@@ -6,7 +6,8 @@
 import { approveValue, ANNOTATION } from '../../crds/names.ts';
 import { KataError } from '../../errors.ts';
 import type { Member } from '../nodes/member.ts';
-import { hasFailed, namesOf, type Survey } from './survey.ts';
+import { nameNodes } from '../words.ts';
+import { hasFailed, type Survey } from './survey.ts';
 
 export interface Blocked {
   readonly reason: string;
@@ -121,7 +122,7 @@ function waveIsAwaited({ waves, input, working, down }: Survey): Blocked {
     }
     default: {
       const busy = down.length > 0 ? down : working;
-      const who = busy.length === 0 ? '' : `: ${namesOf(busy)}`;
+      const who = busy.length === 0 ? '' : `: ${nameNodes(busy)}`;
       return { reason: 'WaveInProgress', message: `${name} is not yet Ready${who}` };
     }
   }
@@ -169,6 +170,6 @@ function controlPlaneIsLast(
   if (first.length === 0) return undefined;
   return {
     reason: 'ControlPlaneLast',
-    message: `control-plane nodes go last and one at a time, after ${namesOf(first)}`,
+    message: `control-plane nodes go last and one at a time, after ${nameNodes(first)}`,
   };
 }

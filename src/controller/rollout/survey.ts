@@ -6,6 +6,7 @@ import { durationMs } from '../../crds/primitives.ts';
 import type { RolloutSpec } from '../../crds/rollout.ts';
 import { isUnderWay, type Member } from '../nodes/member.ts';
 import { FAILED } from '../nodes/report.ts';
+import { nameNodes } from '../words.ts';
 import { shareOf } from './shares.ts';
 import { wavesOf, wentDown, type Waves } from './waves.ts';
 import { closedWindow, type ClosedWindow } from './windows.ts';
@@ -98,14 +99,6 @@ function freeSlots(
     explanation:
       parallel <= disruption || unavailable.length === 0
         ? `${String(working.length)} being worked on, rollout.maxParallel is ${policy.maxParallel}`
-        : `unavailable: ${namesOf(unavailable)}; rollout.maxUnavailable is ${policy.maxUnavailable}`,
+        : `unavailable: ${nameNodes(unavailable)}; rollout.maxUnavailable is ${policy.maxUnavailable}`,
   };
-}
-
-const MAX_NAMES = 5;
-
-export function namesOf(members: readonly Member[]): string {
-  const more = members.length - MAX_NAMES;
-  const names = members.slice(0, MAX_NAMES).map(({ node }) => node.name);
-  return `${names.join(', ')}${more > 0 ? ` and ${String(more)} more` : ''}`;
 }

@@ -316,6 +316,22 @@ describe('a node with the annotation skip', () => {
     expect(world.condition('Available')?.status).toBe('True');
   });
 
+  it('no longer counts as failed when it went down in its soak, nor as one that has soaked', () => {
+    const world = aFleet(20, { failureBudget: 0 });
+    work(world);
+    world.setReady('worker-01', false);
+    world.nowMs += HOUR_MS;
+    work(world);
+    expect(world.condition('Degraded')?.message).toContain(`${ANNOTATION.skip}=true`);
+    world.annotateNode('worker-01', { [ANNOTATION.skip]: 'true' });
+    work(world);
+    expect(world.condition('Degraded')?.status).toBe('False');
+    expect(reached(world)).toEqual(['worker-01', 'worker-02']);
+    world.settle();
+    expect(ready(world)).toBe(20);
+    expect(world.condition('Available')?.message).toContain('worker-01');
+  });
+
   it('is cleaned all the same when the KataDeployment goes', () => {
     const world = aFleet(1);
     world.settle();
