@@ -6,11 +6,10 @@
  * turns, so that neither has the warmer memory.
  */
 import { spawn } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { bundle } from '../build/bundle.ts';
 import { compileHelper } from '../build/helper.ts';
@@ -18,6 +17,7 @@ import { nodeBinary } from '../build/imageTree.ts';
 import { REPOSITORY } from '../e2e/cluster/paths.ts';
 import { run } from '../e2e/cluster/process.ts';
 import type { Progress } from '../e2e/cluster/progress.ts';
+import { watchPeak } from '../test/integration/support/kataNodeProgram.ts';
 import { benchArchives, type Bundle } from './artifacts/archives.ts';
 import { figure, median, type Measured } from './result.ts';
 
@@ -161,18 +161,6 @@ async function stage(directory: string, root: string, bundled: Bundle): Promise<
   const { steps, bytesWritten } = stageResult.parse(JSON.parse(output));
   const workMs = steps.reduce((sum, { ms }) => sum + ms, 0);
   return { seconds, workMs, bytesWritten, peakMiB: await peak };
-}
-
-/** The kernel keeps the peak: what counts is the last time that it could be read. */
-async function watchPeak(pid: number, isRunning: () => boolean): Promise<number> {
-  let peakMiB = 0;
-  while (isRunning()) {
-    const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
-    const kib = /^VmHWM:\s+(\d+) kB$/m.exec(status)?.[1];
-    if (kib !== undefined) peakMiB = Number(kib) / 1024;
-    await sleep(20);
-  }
-  return peakMiB;
 }
 
 const PLAN = {

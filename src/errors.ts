@@ -3,7 +3,8 @@
  *
  * Whatever else is thrown is narrowed to it once, at the edge.
  */
-import { ERRORS, type Disposition } from './errorTable.ts';
+import { ERRORS } from './errorTable.ts';
+import type { Disposition } from './errorTable/entry.ts';
 
 export type ErrorCode = keyof typeof ERRORS;
 

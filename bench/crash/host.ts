@@ -13,6 +13,7 @@ import { promisify } from 'node:util';
 import { nodeResult, type NodeResult } from '../../src/crds/nodeResult.ts';
 import { GUARD_SERVICE } from '../../src/node/engine/guard/guard.ts';
 import { FakeEngine, type RestartPhase } from './engine.ts';
+import { CONTAINERD_CONFIG } from './engineKinds.ts';
 import type { Machine } from './machines.ts';
 import { readCalls, type DiskCall, type Fault } from './shim.ts';
 import { directoryInMemory, type Revision, type Tools } from './tools.ts';
@@ -72,6 +73,16 @@ export class CrashHost {
     await mkdir(dirname(at), { recursive: true });
     await writeFile(at, text);
     await chmod(at, mode);
+  }
+
+  /** containerd's main file. */
+  config(): Promise<string> {
+    return readFile(join(this.root, CONTAINERD_CONFIG), 'utf8');
+  }
+
+  /** Handlers of ours that the engine has loaded. */
+  served(): string[] {
+    return Object.keys(this.engine.loaded ?? {}).filter((handler) => handler.startsWith('kata'));
   }
 
   async dispose(): Promise<void> {

@@ -5,7 +5,7 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, mkdir, readdir, readFile, rm, rmdir, symlink, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readdir, rm, rmdir, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CONTAINERD_CONFIG as CONFIG, CRIO_DROP_INS } from '../../bench/crash/engineKinds.ts';
@@ -34,10 +34,6 @@ afterAll(async () => {
   await host.dispose();
   await tools.dispose();
 });
-
-const config = (): Promise<string> => readFile(join(host.root, CONFIG), 'utf8');
-const served = (): string[] =>
-  Object.keys(host.engine.loaded ?? {}).filter((handler) => handler.startsWith('kata'));
 
 /** The points after which something was wrong. */
 async function wrongPoints(on: Laboratory, points: readonly Point[]): Promise<unknown[]> {
@@ -108,7 +104,7 @@ describe('a host on which a run was interrupted', () => {
 
   test('goes back to the old configuration when the run that goes on finds that the engine does not start', async () => {
     await host.bringBack('r1');
-    const before = await config();
+    const before = await host.config();
     const undisturbed = await host.kataNode(['apply', '--attempt', 'a'], 'r2');
     const renamed = undisturbed.calls.find(
       ({ name, path }) => name === 'rename' && path === CONFIG,
@@ -117,15 +113,15 @@ describe('a host on which a run was interrupted', () => {
     // The file has changed, and the engine was not restarted yet.
     const at = (renamed?.number ?? 0) + 2;
     await host.kataNode(['apply', '--attempt', 'a'], 'r2', { at, fault: 'kill' });
-    expect(await config()).not.toBe(before);
+    expect(await host.config()).not.toBe(before);
     host.engine.failingRestarts = 1;
     const again = await host.kataNode(['apply', '--attempt', 'b'], 'r2');
     expect(again.result).toMatchObject({
       outcome: 'rolledBack',
       error: { code: 'KATA_E_ENGINE_RESTART', step: 'EngineRestart' },
     });
-    expect(await config()).toBe(before);
-    expect(served()).toEqual(['kata-fc']);
+    expect(await host.config()).toBe(before);
+    expect(host.served()).toEqual(['kata-fc']);
   });
 
   test('is explained by status: what was interrupted, what is served, and what to do', async () => {
@@ -142,7 +138,7 @@ describe('a host on which a run was interrupted', () => {
       outcome: 'done',
       revision: 'r1',
     });
-    expect(served()).toEqual(['kata-fc']);
+    expect(host.served()).toEqual(['kata-fc']);
   });
 });
 
@@ -152,7 +148,7 @@ test('containerd 2.4 does not read conf.d unless its file says so, and gets the 
   await mkdir(conf);
   expect((await host.kataNode(['apply'], 'r1')).result).toMatchObject({ outcome: 'done' });
   expect(await readdir(conf)).toEqual([]);
-  expect(served()).toEqual(['kata-fc']);
+  expect(host.served()).toEqual(['kata-fc']);
 });
 
 /** Waits three times for the program to have a candidate checked, and edits the file meanwhile, each time in another way. */
@@ -180,10 +176,10 @@ test('an administrator who edits the file meanwhile loses nothing, and the run g
   await ended;
   clearTimeout(late);
   expect(admin.exitCode).toBe(0);
-  expect(await config()).toContain(`${ADMIN_CONFIG}\n# edit 1\n# edit 2\n# edit 3\n`);
-  expect(served()).toEqual(['kata-fc']);
+  expect(await host.config()).toContain(`${ADMIN_CONFIG}\n# edit 1\n# edit 2\n# edit 3\n`);
+  expect(host.served()).toEqual(['kata-fc']);
   expect((await host.kataNode(['remove'], 'r1')).result).toMatchObject({ outcome: 'done' });
-  expect(await config()).toBe(`${ADMIN_CONFIG}\n# edit 1\n# edit 2\n# edit 3\n`);
+  expect(await host.config()).toBe(`${ADMIN_CONFIG}\n# edit 1\n# edit 2\n# edit 3\n`);
   expect(wrongAfterRemoval(clean, await snapshotOf(host.root))).toEqual([
     `${CONFIG.slice(1)} was changed`,
   ]);
@@ -220,10 +216,12 @@ describe('two runs at once', () => {
       host.kataNode(['apply'], 'r2'),
     ]);
     expect(runs.map(({ result }) => result?.error ?? result?.outcome)).toEqual(['done', 'done']);
-    const text = await config();
+    const text = await host.config();
     const revision = text.includes('/revisions/r1/') ? 'r1' : 'r2';
     expect(text).not.toContain(`/revisions/${revision === 'r1' ? 'r2' : 'r1'}/`);
-    expect(served()).toEqual(revision === 'r1' ? ['kata-fc'] : ['kata', 'kata-fc', 'kata-qemu']);
+    expect(host.served()).toEqual(
+      revision === 'r1' ? ['kata-fc'] : ['kata', 'kata-fc', 'kata-qemu'],
+    );
   });
 });
 
@@ -241,7 +239,7 @@ describe('removal where somebody has been before', () => {
     const { result } = await host.kataNode(['remove'], 'r2');
     expect(result).toMatchObject({ outcome: 'done' });
     expect(wrongAfterRemoval(clean, await snapshotOf(host.root))).toEqual([]);
-    expect(served()).toEqual([]);
+    expect(host.served()).toEqual([]);
   });
 
   test('leaves a configuration that the administrator has deleted deleted', async () => {

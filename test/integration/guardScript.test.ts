@@ -2,7 +2,7 @@
  * The restoring script itself, run by sh with nothing but the tools that every host with systemd has; systemctl is one
  * that only remembers.
  */
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   chmod,
@@ -21,6 +21,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { guardScript, SAVED, type GuardPlaces } from '../../src/node/engine/guard/script.ts';
+import { attributes } from './support/attributes.ts';
 
 const TOOLS =
   'sh cat cp chcon chmod chown cut dirname flock mkdir mv rm rmdir sha256sum sync touch'.split(' ');
@@ -34,12 +35,6 @@ const ACCESS_LIST = Buffer.from(
     ['10000600ffffffff', '20000000ffffffff'].join(''),
   'hex',
 ).toString('latin1');
-const PYTHON = `
-import json, os, sys
-path, wanted = sys.argv[1], json.loads(sys.argv[2])
-for name, value in wanted.items(): os.setxattr(path, name, value.encode('latin1'))
-print(json.dumps({name: os.getxattr(path, name).decode('latin1') for name in os.listxattr(path)}))
-`;
 
 let root = '';
 let places: GuardPlaces;
@@ -72,16 +67,6 @@ const sha256 = (text: string): string => createHash('sha256').update(text).diges
 
 async function program(name: string, body: string): Promise<void> {
   await writeFile(join(root, 'bin', name), `#!/bin/sh\n${body}\n`, { mode: 0o755 });
-}
-
-/** Sets attributes, and tells all that are there. */
-function attributes(path: string, wanted: Record<string, string> = {}): Record<string, string> {
-  const args = ['-c', PYTHON, path, JSON.stringify(wanted)];
-  const answer = execFileSync('python3', args, {
-    timeout: 10_000,
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
-  return JSON.parse(answer.toString()) as Record<string, string>;
 }
 
 /** Those that this file system takes from us, set on the file. */

@@ -1,5 +1,4 @@
 /** What a file is besides its bytes stays when it is replaced: seen on a real file system, by another program. */
-import { execFileSync } from 'node:child_process';
 import { chmod, chown, mkdtemp, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +6,7 @@ import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import { compileHelper } from '../../build/helper.ts';
 import { hostAt } from '../../src/node/host/host.ts';
 import { readHostFile, replaceHostFile } from '../../src/node/host/hostFile.ts';
+import { attributes } from './support/attributes.ts';
 
 const LABEL = 'system_u:object_r:container_config_t:s0\0';
 /** For new files of a directory: user 1000 may write. */
@@ -18,22 +18,6 @@ const ACCESS_LIST = Buffer.from(
   ].join(''),
   'hex',
 ).toString('latin1');
-const PYTHON = `
-import json, os, sys
-path, wanted = sys.argv[1], json.loads(sys.argv[2])
-for name, value in wanted.items(): os.setxattr(path, name, value.encode('latin1'))
-print(json.dumps({name: os.getxattr(path, name).decode('latin1') for name in os.listxattr(path)}))
-`;
-
-/** Sets attributes, and tells all that are there. */
-function attributes(path: string, wanted: Record<string, string> = {}): Record<string, string> {
-  const answer = execFileSync('python3', ['-c', PYTHON, path, JSON.stringify(wanted)], {
-    timeout: 10_000,
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
-  return JSON.parse(answer.toString()) as Record<string, string>;
-}
-
 let root = '';
 let helper = '';
 beforeAll(async () => {

@@ -7,7 +7,6 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CONTAINERD_CONFIG as CONFIG } from '../../bench/crash/engineKinds.ts';
 import { CrashHost, type Interruption } from '../../bench/crash/host.ts';
 import { BLOCK } from '../../bench/crash/machines.ts';
 import type { DiskCall } from '../../bench/crash/shim.ts';
@@ -30,10 +29,6 @@ afterAll(async () => {
   await host.dispose();
   await tools.dispose();
 });
-
-const config = (): Promise<string> => readFile(join(host.root, CONFIG), 'utf8');
-const served = (): string[] =>
-  Object.keys(host.engine.loaded ?? {}).filter((handler) => handler.startsWith('kata'));
 
 /** An installation that is killed, and the one that follows. */
 async function resumed(interruption: Interruption) {
@@ -58,27 +53,27 @@ describe('the run after one that was killed', () => {
       expect.objectContaining({ name: 'Artifacts', changed: false }),
     );
     expect(calls.filter(({ path }) => path.startsWith('/opt/kata/versions/'))).toEqual([]);
-    expect(served()).toEqual(['kata-fc']);
+    expect(host.served()).toEqual(['kata-fc']);
   });
 
   test('when the file had changed and the engine was not restarted, restarts it once', async () => {
     const { result, restarts } = await resumed({ at: after(/config\.toml$/), fault: 'kill' });
     expect([result?.outcome, restarts]).toEqual(['done', 1]);
-    expect(served()).toEqual(['kata-fc']);
+    expect(host.served()).toEqual(['kata-fc']);
   });
 
   test('when the engine was restarted, restarts it no more', async () => {
     const { result, restarts } = await resumed({ restart: 'done' });
     expect([result?.outcome, restarts]).toEqual(['done', 0]);
-    expect(served()).toEqual(['kata-fc']);
+    expect(host.served()).toEqual(['kata-fc']);
   });
 });
 
 test("the engine's file has the old bytes or the new ones at every call that replaces it, and both start the engine", async () => {
   await host.bringBack('clean');
-  const original = await config();
+  const original = await host.config();
   await host.kataNode(['apply'], 'r1');
-  const known = [original, await config()];
+  const known = [original, await host.config()];
   const places = undisturbed
     .filter(({ path }) => /^\/etc\/containerd(\/(?!.*candidate)|$)/.test(path))
     .filter(({ name }) => ['write', 'fsync', 'rename'].includes(name));
@@ -87,11 +82,11 @@ test("the engine's file has the old bytes or the new ones at every call that rep
     await host.bringBack('clean');
     const fault = name === 'write' ? 'torn' : 'kill';
     expect((await host.kataNode(['apply'], 'r1', { at: number, fault })).killed).toBe(true);
-    expect(known).toContain(await config());
+    expect(known).toContain(await host.config());
     expect(await host.engine.start()).toBe(true);
   }
   expect((await host.kataNode(['apply'], 'r1')).result?.outcome).toBe('done');
-  expect(await config()).toBe(known[1]);
+  expect(await host.config()).toBe(known[1]);
 });
 
 test('an older revision is applied over a newer one in the same way, with one restart', async () => {
@@ -100,7 +95,7 @@ test('an older revision is applied over a newer one in the same way, with one re
   const { result } = await host.kataNode(['apply'], 'r1');
   expect(result).toMatchObject({ outcome: 'done', facts: { artifacts: { version: '4.0.0' } } });
   expect(host.engine.restarts - restartsBefore).toBe(1);
-  expect(served()).toEqual(['kata-fc']);
+  expect(host.served()).toEqual(['kata-fc']);
 });
 
 test('an archive that is missing is found before another one is unpacked', async () => {
@@ -150,7 +145,7 @@ test.for([
     outcome: 'done',
     engineRestarts: 1,
   });
-  expect(served()).toEqual(['kata-fc']);
+  expect(host.served()).toEqual(['kata-fc']);
   expect((await host.kataNode(['verify'], 'r1')).result?.outcome).toBe('done');
-  expect(await config()).toContain('kata-fc');
+  expect(await host.config()).toContain('kata-fc');
 });

@@ -91,7 +91,8 @@ function resultOf(stdout: string, code: number, stderr: string): NodeResult {
   }
 }
 
-async function watchPeak(pid: number, isRunning: () => boolean): Promise<number> {
+/** The kernel keeps the peak: what counts is the last time that it could be read. */
+export async function watchPeak(pid: number, isRunning: () => boolean): Promise<number> {
   let peakMiB = 0;
   while (isRunning()) {
     const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
